@@ -1,0 +1,1 @@
+"""Load and measurement tools for streaming LLM endpoints."""
