@@ -1,0 +1,1 @@
+"""Helpers and fixtures that every test folder shares."""

