@@ -1,0 +1,1 @@
+"""Keys, limits and what else outlives a request: ports and adapters."""
