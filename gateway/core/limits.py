@@ -113,9 +113,7 @@ class RateLimiter:
     forgotten with a bucket that is not full yet, which forgives it what was missing.
     """
 
-    def __init__(
-        self, *, ttl_s: float = 600.0, max_idle_keys: int = 10_000, stream_retry_s: float = 1.0
-    ) -> None:
+    def __init__(self, *, ttl_s: float = 600.0, max_idle_keys: int = 10_000, stream_retry_s: float = 1.0) -> None:
         self._ttl_s = ttl_s
         self._max_idle_keys = max_idle_keys
         self._stream_retry_s = stream_retry_s
@@ -125,9 +123,7 @@ class RateLimiter:
         self._last_id = 0
 
     def __repr__(self) -> str:
-        return (
-            f"<RateLimiter {len(self._holds)} streams, {len(self._busy)} keys busy, {len(self._idle)} idle>"
-        )
+        return f"<RateLimiter {len(self._holds)} streams, {len(self._busy)} keys busy, {len(self._idle)} idle>"
 
     def reserve(self, key_id: str, limits: Limits, tokens_estimate: int, now: float) -> Reservation:
         """Take one request, one stream and `tokens_estimate` tokens, or nothing.
@@ -251,9 +247,7 @@ class RateLimiter:
         # first.
         for _ in range(_ACCOUNTS_LOOKED_AT):
             key_id = next(iter(self._idle), None)
-            if key_id is None or not (
-                len(self._idle) > self._max_idle_keys or self._idle[key_id].forgettable(now)
-            ):
+            if key_id is None or not (len(self._idle) > self._max_idle_keys or self._idle[key_id].forgettable(now)):
                 return
             del self._idle[key_id]
 

@@ -136,9 +136,7 @@ def _rate(spec: Mapping[str, object], *, english_wpm: float) -> float:
     """Tokens per second, from words per minute where given, else from the language's own speed."""
     language = _language(spec)
     if "words_per_minute" in spec:
-        return (
-            _number(spec, "words_per_minute", WORDS_PER_MINUTE, default=None) / 60 * language.tokens_per_word
-        )
+        return _number(spec, "words_per_minute", WORDS_PER_MINUTE, default=None) / 60 * language.tokens_per_word
     return language.silent_rate * english_wpm / _ENGLISH_SILENT_WPM
 
 
@@ -151,9 +149,7 @@ def _language(spec: Mapping[str, object]) -> Language:
     return row
 
 
-def _number(
-    spec: Mapping[str, object], field: str, bounds: tuple[float, float], *, default: float | None
-) -> float:
+def _number(spec: Mapping[str, object], field: str, bounds: tuple[float, float], *, default: float | None) -> float:
     value = spec.get(field, default)
     low, high = bounds
     # bool is an int in Python, and not a number to whoever wrote the request; NaN fails every comparison.

@@ -1,0 +1,109 @@
+"""One generation as the scheduler sees it, and the legal moves of its life.
+
+Rules of this file:
+
+1. Everything that affects a job's state, and every legal transition, is in `TRANSITIONS`. An event that the table does
+   not list for the present state raises `IllegalMove` and leaves the job as it was.
+2. A *leg* is one run of the job at one engine. While a leg exists the engine's room is taken, also while the engine is
+   still being told to stop: room is given back only when the leg has ended.
+3. A job knows numbers, never text.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"  # never produced a token, no leg
+    RUNNING = "running"  # a leg was planned and has not ended
+    STOPPING = "stopping"  # to be paused: the leg was told to stop and still holds its room
+    PAUSED = "paused"  # has tokens, no leg
+    LEAVING = "leaving"  # removed, but its leg still holds room
+    ENDED = "ended"
+
+
+class JobEvent(StrEnum):
+    """What happens to a job."""
+
+    PLACE = "place"  # the plan starts or resumes it
+    PAUSE = "pause"  # the plan takes its place away
+    LEG_ENDED_FRESH = "leg_ended_fresh"  # its leg ended before any token
+    LEG_ENDED = "leg_ended"  # its leg ended after at least one token
+    REMOVE = "remove"  # finished, failed or cancelled
+
+
+class IllegalMove(Exception):
+    """An event that the present state does not allow: a bug in the caller, never a client's doing."""
+
+
+TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
+    JobState.QUEUED: {
+        JobEvent.PLACE: JobState.RUNNING,
+        JobEvent.REMOVE: JobState.ENDED,
+    },
+    JobState.RUNNING: {
+        JobEvent.PAUSE: JobState.STOPPING,
+        JobEvent.LEG_ENDED_FRESH: JobState.QUEUED,
+        JobEvent.LEG_ENDED: JobState.PAUSED,
+        JobEvent.REMOVE: JobState.LEAVING,
+    },
+    JobState.STOPPING: {
+        JobEvent.LEG_ENDED_FRESH: JobState.QUEUED,
+        JobEvent.LEG_ENDED: JobState.PAUSED,
+        JobEvent.REMOVE: JobState.LEAVING,
+    },
+    JobState.PAUSED: {
+        JobEvent.PLACE: JobState.RUNNING,
+        JobEvent.REMOVE: JobState.ENDED,
+    },
+    JobState.LEAVING: {
+        JobEvent.LEG_ENDED_FRESH: JobState.ENDED,
+        JobEvent.LEG_ENDED: JobState.ENDED,
+    },
+    JobState.ENDED: {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What is known of a job when it arrives.
+
+    `prompt_tokens` may be an estimate until the engine reports the truth; `max_tokens` is None when the client set no
+    limit. `weight` is the tenant's share (2 gets twice the service of 1).
+    """
+
+    id: str
+    tenant: str
+    prompt_tokens: int
+    max_tokens: int | None = None
+    weight: float = 1.0
+
+
+@dataclass(slots=True)
+class Job:
+    """A job inside the scheduler: its spec, its state and its running totals (tokens)."""
+
+    spec: JobSpec
+    arrived: float
+    order: int
+    state: JobState = JobState.QUEUED
+    engine_id: str | None = None
+    prompt_tokens: int = 0
+    produced: int = 0
+    delivered: int = 0
+    reserved: int = 0
+    avoid: set[str] = field(default_factory=set)
+
+    def move(self, event: JobEvent) -> None:
+        """Apply one event of the table; IllegalMove if it has no row."""
+        try:
+            self.state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise IllegalMove(f"job {self.spec.id}: {event} while {self.state}") from None
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that the engine holds for this job while it runs."""
+        return self.prompt_tokens + self.produced

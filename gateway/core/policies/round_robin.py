@@ -1,0 +1,38 @@
+"""Round robin over tenants: each in turn starts its oldest job."""
+
+from collections import OrderedDict
+
+from gateway.core.job import Job
+from gateway.core.policies.fcfs import Fcfs
+
+
+class RoundRobin:
+    """A ring of the tenants that have waiting jobs; a start sends its tenant to the end of the ring.
+
+    A tenant that begins to wait joins at the end, so one that comes and goes gains nothing.
+    """
+
+    def __init__(self) -> None:
+        self._ring: OrderedDict[str, tuple[Fcfs, set[int]]] = OrderedDict()
+
+    def push(self, job: Job) -> None:
+        queue, orders = self._ring.setdefault(job.spec.tenant, (Fcfs(), set()))
+        queue.push(job)
+        orders.add(job.order)
+
+    def take(self, job: Job) -> None:
+        self.discard(job)
+        if job.spec.tenant in self._ring:
+            self._ring.move_to_end(job.spec.tenant)
+
+    def discard(self, job: Job) -> None:
+        queue, orders = self._ring[job.spec.tenant]
+        queue.discard(job)
+        orders.discard(job.order)
+        if not orders:
+            del self._ring[job.spec.tenant]
+
+    def peek(self) -> Job | None:
+        for queue, _ in self._ring.values():
+            return queue.peek()
+        return None

@@ -1,0 +1,1 @@
+"""Adapters to model servers; `base` is the port that the runtime sees."""

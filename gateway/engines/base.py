@@ -1,0 +1,142 @@
+"""The port to engines: what the runtime asks of a model server, whatever its make.
+
+A leg's output is pushed: the adapter calls the sink from the socket's own read callback, so that no task wakes up and no
+queue is filled per token. The sink must not block and must not raise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Endpoint(StrEnum):
+    """Which of the two generation calls; the value is the path on gateway and engine alike."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETIONS = "/v1/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class LegRequest:
+    """One run at one engine.
+
+    `body` is the client's JSON object without the gateway's own fields; the adapter adds what it needs. `id` is new for
+    every leg. `include_usage` and `include_token_ids` say what the client itself asked to see.
+    """
+
+    id: str
+    endpoint: Endpoint
+    body: Mapping[str, Any]
+    stream: bool
+    include_usage: bool = False
+    include_token_ids: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The engine's own count (tokens)."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Complete SSE events as they go to the client, with the tokens they carry.
+
+    `data` may be empty: an event can be the gateway's alone.
+    """
+
+    data: bytes
+    tokens: int
+    prompt_tokens: int | None = None
+    usage: Usage | None = None
+    error: str | None = None
+
+
+class LegSink(Protocol):
+    """Where a leg's output goes. Exactly one of `answered`, `completed` and `failed` ends it."""
+
+    def events(self, events: Events) -> None:
+        """A streamed answer went on."""
+
+    def completed(self) -> None:
+        """A streamed answer ended as it should: a finish reason was seen, then the engine's end mark."""
+
+    def answered(self, body: bytes, usage: Usage | None) -> None:
+        """A whole answer is here: the engine's JSON object, unchanged."""
+
+    def failed(self, error: Exception) -> None:
+        """The leg broke: EngineRefused, EngineBusy or EngineFailed."""
+
+
+class Leg(Protocol):
+    """A running leg."""
+
+    def pause_reading(self) -> None:
+        """Leave what comes in the kernel's buffers."""
+
+    def resume_reading(self) -> None:
+        """Take what has come, in one gulp, and read on."""
+
+    def abort(self) -> None:
+        """Stop the generation now; the sink hears nothing more."""
+
+
+class EngineState(StrEnum):
+    """Health as the probe sees it."""
+
+    UNKNOWN = "unknown"
+    READY = "ready"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What a probe learned; None where the engine does not tell.
+
+    `running` and `waiting` are the engine's own requests, `kv_tokens` its KV memory in tokens, `context_tokens` the
+    longest prompt plus answer.
+    """
+
+    models: tuple[str, ...] = ()
+    context_tokens: int | None = None
+    kv_tokens: int | None = None
+    running: int | None = None
+    waiting: int | None = None
+    kv_usage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How to reach one engine and what to assume of it; None: ask the engine."""
+
+    id: str
+    url: str
+    kind: str
+    model: str
+    served_model: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    max_running: int = 128
+    kv_tokens: int | None = None
+    connect_timeout_s: float = 2.0
+
+
+class Engine(Protocol):
+    """One model server."""
+
+    @property
+    def settings(self) -> EngineSettings: ...
+
+    async def start(self, request: LegRequest, sink: LegSink) -> Leg:
+        """Send the request; output goes to the sink. EngineFailed when the engine cannot be reached."""
+
+    async def probe(self) -> EngineFacts:
+        """Ask for health and facts. EngineFailed when it is not well."""
+
+    async def tokenize(self, endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
+        """The prompt's exact length in tokens, None when this kind of engine cannot tell."""
+
+    async def close(self) -> None:
+        """Give back connections; running legs are aborted."""

@@ -1,0 +1,63 @@
+"""Server-sent events from an engine, split anywhere by the network.
+
+Source: WHATWG HTML, section 9.2 "Server-sent events". Engines use one corner of it: `data:` events, comments, LF or
+CRLF. Ids, event names and comments of the engine are dropped: they are not the client's business, and an `id:` line
+breaks OpenAI's SDKs when a comment follows it.
+"""
+
+from typing import Final
+
+from gateway.errors import EngineFailed
+
+MAX_EVENT_BYTES: Final = 4 << 20
+
+
+class SseDecoder:
+    """Bytes in, payloads of whole events out; holds at most one unfinished event of `MAX_EVENT_BYTES`."""
+
+    def __init__(self) -> None:
+        self._tail = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The payloads of the events that are complete now, in order.
+
+        EngineFailed when an event outgrows the limit.
+        """
+        if self._tail:
+            data = self._tail + data
+        if b"\r" in data:
+            data = _plain_newlines(data)
+        end = data.rfind(b"\n\n")
+        if end < 0:
+            self._keep(data)
+            return []
+        self._keep(data[end + 2 :])
+        payloads = []
+        for event in data[:end].split(b"\n\n"):
+            if event.startswith(b"data: ") and b"\n" not in event:
+                payloads.append(event[6:])
+            elif (payload := _payload(event)) is not None:
+                payloads.append(payload)
+        return payloads
+
+    @property
+    def pending(self) -> bool:
+        """Whether part of an event has come and its end has not."""
+        return bool(self._tail.strip())
+
+    def _keep(self, tail: bytes) -> None:
+        if len(tail) > MAX_EVENT_BYTES:
+            raise EngineFailed("The engine sent an event that is too large.")
+        self._tail = tail
+
+
+def _plain_newlines(data: bytes) -> bytes:
+    """CRLF and lone CR become LF; a CR at the very end waits for what follows it."""
+    held = b"\r" if data.endswith(b"\r") else b""
+    body = data[: len(data) - len(held)]
+    return body.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+
+
+def _payload(event: bytes) -> bytes | None:
+    lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line == b"data" or line.startswith(b"data:")]
+    return b"\n".join(lines) if lines else None

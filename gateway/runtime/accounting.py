@@ -1,0 +1,40 @@
+"""What a job has used and how it ended, told to the scheduler, the tenant's limits and whoever watches."""
+
+from gateway.core.scheduler import Progress
+from gateway.errors import GatewayError
+from gateway.runtime.instrument import Instrument, JobEnd
+from gateway.runtime.pool import Pool
+from gateway.runtime.stream import Stream
+
+
+def observe(pool: Pool, stream: Stream, instrument: Instrument) -> None:
+    """Charge what was produced since the last time: once a tick, not once a token."""
+    usage = stream.usage
+    produced = stream.produced
+    pool.scheduler.observe(stream.request.id, Progress(produced, usage.prompt_tokens if usage is not None else None))
+    pool.scheduler.delivered(stream.request.id, stream.delivered)
+    if produced > stream.flushed:
+        instrument.tokens(pool.settings.model, produced - stream.flushed)
+        stream.flushed = produced
+        stream.request.meter.settle(stream.request.prompt_tokens + produced)
+
+
+def job_end(stream: Stream, error: GatewayError | None, outcome: str | None, now: float) -> JobEnd:
+    """The job's last record; the engine's own usage wins over what was counted here."""
+    usage = stream.usage
+
+    def since_arrival(then: float | None) -> float | None:
+        return None if then is None else then - stream.arrived
+
+    return JobEnd(
+        job_id=stream.request.id,
+        tenant=stream.request.tenant,
+        model=stream.request.model,
+        outcome=outcome or (error.code if error is not None else "completed"),
+        prompt_tokens=usage.prompt_tokens if usage is not None else stream.request.prompt_tokens,
+        completion_tokens=max(stream.produced, usage.completion_tokens if usage is not None else 0),
+        queue_s=since_arrival(stream.started_at),
+        ttft_s=since_arrival(stream.first_token_at),
+        total_s=now - stream.arrived,
+        legs=stream.legs,
+    )

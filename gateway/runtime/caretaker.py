@@ -1,0 +1,84 @@
+"""What happens by the clock alone: accounts are settled, silent clients hear something, what stands still is given up."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.clock import Clock
+from gateway.errors import EngineFailed
+from gateway.runtime.accounting import observe
+from gateway.runtime.instrument import Instrument
+from gateway.runtime.pool import Pool
+from gateway.runtime.stream import Stream
+
+ACCOUNT_S: Final = 0.1
+SWEEP_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTimeouts:
+    """Silence after which a client gets a comment, and how long one may read nothing (s)."""
+
+    keepalive_s: float = 15.0
+    stalled_s: float = 120.0
+
+
+class Streams(Protocol):
+    """What the caretaker looks after: the dispatcher."""
+
+    @property
+    def streams(self) -> Sequence[Stream]: ...
+
+    @property
+    def pools(self) -> Sequence[Pool]: ...
+
+    def pool(self, model: str) -> Pool: ...
+
+    def give_up(self, stream: Stream, outcome: str) -> None: ...
+
+
+class Caretaker:
+    """Two endless rounds, each cheap: one settles, one looks for what stands still."""
+
+    def __init__(self, owner: Streams, clock: Clock, instrument: Instrument, timeouts: ClientTimeouts) -> None:
+        self._owner = owner
+        self._clock = clock
+        self._instrument = instrument
+        self._timeouts = timeouts
+
+    async def account(self) -> None:
+        while True:
+            await asyncio.sleep(ACCOUNT_S)
+            for stream in self._owner.streams:
+                if stream.produced != stream.flushed:
+                    observe(self._owner.pool(stream.request.model), stream, self._instrument)
+
+    async def sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now = self._clock.now()
+            for stream in self._owner.streams:
+                self._look_at(stream, now)
+            for pool in self._owner.pools:
+                running = sum(pool.scheduler.running(slot.id) for slot in pool.slots)
+                self._instrument.pool_load(pool.settings.model, pool.scheduler.waiting, running)
+
+    def _look_at(self, stream: Stream, now: float) -> None:
+        request = stream.request
+        # Also a stream that stands still must show its reservation that it lives.
+        request.meter.settle(request.prompt_tokens + stream.produced if stream.legs else 0)
+        if stream.blocked_at is not None:
+            if now - stream.blocked_at > self._timeouts.stalled_s:
+                self._owner.give_up(stream, "client_stalled")
+        elif stream.engine_id is not None and now - stream.last_heard > self._patience(stream):
+            stream.failed(EngineFailed("The engine fell silent."))
+        elif now - stream.last_sent > self._timeouts.keepalive_s:
+            stream.comment()
+
+    def _patience(self, stream: Stream) -> float:
+        """How long an engine may be silent at this point of a stream (s)."""
+        settings = self._owner.pool(stream.request.model).settings
+        if not stream.request.leg.stream:
+            return settings.answer_timeout_s
+        return settings.first_token_timeout_s if stream.first_token_at is None else settings.stall_timeout_s

@@ -1,0 +1,248 @@
+"""The owner of the schedulers: turns requests into jobs, plans into legs, and what legs report into events.
+
+Everything runs on one event loop and nothing here waits while it holds a half-made change, so there are no locks.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.core.job import JobSpec
+from gateway.core.plan import Plan, Reject
+from gateway.core.scheduler import LegEnded
+from gateway.errors import (
+    Draining,
+    EngineBusy,
+    EngineError,
+    EngineFailed,
+    EngineRefused,
+    GatewayError,
+    ModelNotFound,
+    NoEngineReady,
+    QueueTimeout,
+)
+from gateway.runtime.accounting import job_end, observe
+from gateway.runtime.caretaker import Caretaker, ClientTimeouts
+from gateway.runtime.instrument import Instrument
+from gateway.runtime.pool import Pool
+from gateway.runtime.stream import JobRequest, Stream
+
+ABORT_SETTLE_S: Final = 0.05  # an engine notices a closed connection within about 35 ms; its room is ours after that
+
+
+class Dispatcher:
+    """All pools of one gateway process. `start` before the first `submit`, `stop` at the end."""
+
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        clock: Clock,
+        instrument: Instrument,
+        timeouts: ClientTimeouts,
+    ) -> None:
+        self._pools = {pool.settings.model: pool for pool in pools}
+        self._clock = clock
+        self._instrument = instrument
+        self._timeouts = timeouts
+        self._streams: dict[str, Stream] = {}
+        self._wakeups: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+
+    def __repr__(self) -> str:
+        return f"<Dispatcher {len(self._streams)} streams, {len(self._pools)} pools>"
+
+    @property
+    def pools(self) -> Sequence[Pool]:
+        return tuple(self._pools.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request could be served now."""
+        return not self.draining and any(pool.ready for pool in self._pools.values())
+
+    def pool(self, model: str) -> Pool:
+        """The pool of a model; ModelNotFound."""
+        try:
+            return self._pools[model]
+        except KeyError:
+            raise ModelNotFound(f"The model {model[:100]!r} does not exist.", param="model") from None
+
+    # ---- life of the dispatcher
+
+    def start(self) -> None:
+        for pool in self._pools.values():
+            self._spawn(pool.run(lambda pool=pool: self._plan(pool)))  # type: ignore[misc]
+        caretaker = Caretaker(self, self._clock, self._instrument, self._timeouts)
+        self._spawn(caretaker.account())
+        self._spawn(caretaker.sweep())
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take no new jobs and wait for the present ones; whether all of them ended in time."""
+        self.draining = True
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End what is left with an error and give everything back."""
+        self.draining = True
+        for stream in tuple(self._streams.values()):
+            self._conclude(stream, Draining("The gateway is shutting down.", retry_after_s=1.0))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for handle in self._wakeups.values():
+            handle.cancel()
+        for pool in self._pools.values():
+            await pool.close()
+
+    # ---- life of a job
+
+    def submit(self, request: JobRequest) -> Stream:
+        """Queue a job; it may start before this returns. Draining, NoEngineReady, QueueFull, QueueShareFull."""
+        if self.draining:
+            raise Draining("The gateway is shutting down.", retry_after_s=1.0)
+        pool = self.pool(request.model)
+        if not pool.ready:
+            raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
+        now = self._clock.now()
+        spec = JobSpec(request.id, request.tenant, request.prompt_tokens, request.max_tokens, request.weight)
+        pool.scheduler.add(spec, now)
+        stream = Stream(request, self, self._clock)
+        self._streams[request.id] = stream
+        self._idle.clear()
+        self._instrument.job_queued(request.model)
+        self._plan(pool)
+        return stream
+
+    def cancel(self, stream: Stream) -> None:
+        """The client left. A stream that has ended is left as it is."""
+        self.give_up(stream, "cancelled")
+
+    def leg_over(self, stream: Stream, error: EngineError | None) -> None:
+        """StreamOwner: an engine finished the job or broke; the job ends, or waits for another engine."""
+        if stream.request.id not in self._streams:
+            return
+        pool = self._pools[stream.request.model]
+        engine_id = stream.engine_id
+        if error is None or engine_id is None:
+            self._conclude(stream, error)
+            return
+        detail = str(error)
+        self._instrument.leg_failed(pool.settings.model, engine_id, error.code, detail)
+        if self._retry(pool, stream, engine_id, error):
+            observe(pool, stream, self._instrument)
+            stream.drop_leg()
+            pool.scheduler.leg_ended(stream.request.id, LegEnded(failed=True))
+            self._plan(pool)
+        else:
+            self._conclude(stream, error)
+
+    def _retry(self, pool: Pool, stream: Stream, engine_id: str, error: EngineError) -> bool:
+        if stream.produced or isinstance(error, EngineRefused) or stream.legs >= pool.settings.attempts:
+            return False
+        return isinstance(error, EngineBusy | EngineFailed) and pool.ready_besides(engine_id)
+
+    # ---- plans
+
+    def _plan(self, pool: Pool) -> None:
+        now = self._clock.now()
+        plan = pool.scheduler.plan(now)
+        self._apply(pool, plan, now)
+        self._wake(pool, plan.wake_at, now)
+
+    def _apply(self, pool: Pool, plan: Plan, now: float) -> None:
+        for reject in plan.reject:
+            self._reject(reject)
+        for start in plan.start:
+            stream = self._streams[start.job_id]
+            stream.begin(start.engine_id, now)
+            self._spawn(self._run_leg(pool, stream, start.engine_id))
+
+    def _reject(self, reject: Reject) -> None:
+        stream = self._streams[reject.job_id]
+        message = "The request waited in the queue for too long."
+        self._leave(stream, QueueTimeout(message, retry_after_s=1.0), outcome=None)
+
+    def _wake(self, pool: Pool, wake_at: float | None, now: float) -> None:
+        handle = self._wakeups.pop(pool.settings.model, None)
+        if handle is not None:
+            handle.cancel()
+        if wake_at is not None:
+            loop = asyncio.get_running_loop()
+            delay = max(0.0, wake_at - now)
+            self._wakeups[pool.settings.model] = loop.call_later(delay, self._plan, pool)
+
+    async def _run_leg(self, pool: Pool, stream: Stream, engine_id: str) -> None:
+        try:
+            leg = await pool.engine(engine_id).start(stream.request.leg, stream)
+        except EngineFailed as error:
+            pool.unreachable(engine_id, lambda: self._plan(pool))
+            if stream.engine_id == engine_id:
+                stream.failed(error)
+        except Exception as error:  # noqa: BLE001 - the task's edge: a bug in an adapter must not leave a client waiting
+            self._instrument.leg_failed(pool.settings.model, engine_id, "internal_error", repr(error))
+            if stream.engine_id == engine_id:
+                stream.failed(EngineFailed("The request could not be sent."))
+        else:
+            stream.attach_leg(leg)
+
+    # ---- ends
+
+    def _conclude(self, stream: Stream, error: GatewayError | None, *, outcome: str | None = None) -> None:
+        """Take the job out of the scheduler, whatever it was doing; its engine's room follows when it is free."""
+        pool = self._pools[stream.request.model]
+        job_id = stream.request.id
+        observe(pool, stream, self._instrument)
+        pool.scheduler.remove(job_id)
+        engine_id = stream.engine_id
+        aborted = outcome is not None or error is not None
+        self._leave(stream, error, outcome=outcome)
+        if engine_id is None:
+            self._plan(pool)
+        elif aborted:
+            asyncio.get_running_loop().call_later(ABORT_SETTLE_S, self._free, pool, job_id)
+        else:
+            self._free(pool, job_id)
+
+    def _free(self, pool: Pool, job_id: str) -> None:
+        pool.scheduler.leg_ended(job_id, LegEnded())
+        self._plan(pool)
+
+    def _leave(self, stream: Stream, error: GatewayError | None, *, outcome: str | None) -> None:
+        """Book the job, tell its client, forget it."""
+        request = stream.request
+        del self._streams[request.id]
+        if not self._streams:
+            self._idle.set()
+        end = job_end(stream, error, outcome, self._clock.now())
+        if stream.usage is not None:
+            self._pools[request.model].ratio.learn(request.size, end.prompt_tokens)
+        self._instrument.tokens(request.model, end.completion_tokens - stream.flushed)
+        request.meter.release(end.prompt_tokens + end.completion_tokens if stream.legs else 0)
+        self._instrument.job_ended(end)
+        stream.finish(error)
+
+    # ---- for the caretaker
+
+    @property
+    def streams(self) -> Sequence[Stream]:
+        """The jobs that have not ended, in order of arrival."""
+        return tuple(self._streams.values())
+
+    def give_up(self, stream: Stream, outcome: str) -> None:
+        """End a job that nobody reads."""
+        if stream.request.id in self._streams:
+            self._conclude(stream, None, outcome=outcome)
+
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

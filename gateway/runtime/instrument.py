@@ -1,0 +1,45 @@
+"""What the runtime lets others watch. Metrics, traces and logs implement it; the runtime's own code stays free of them."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.engines.base import EngineState
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended. Times in seconds, None where the point was never reached; `outcome` is "completed", "cancelled"
+    or an error's code."""
+
+    job_id: str
+    tenant: str
+    model: str
+    outcome: str
+    prompt_tokens: int
+    completion_tokens: int
+    queue_s: float | None
+    ttft_s: float | None
+    total_s: float
+    legs: int
+
+
+class Instrument(Protocol):
+    """Hooks; none may block or raise."""
+
+    def job_queued(self, model: str) -> None:
+        """A job was admitted to a pool's queue."""
+
+    def tokens(self, model: str, count: int) -> None:
+        """Engines produced so many tokens since the last call."""
+
+    def job_ended(self, end: JobEnd) -> None:
+        """A job left, however."""
+
+    def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:
+        """A run at an engine broke; the job may go on elsewhere. `detail` is for the log only."""
+
+    def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
+        """An engine's health changed."""
+
+    def pool_load(self, model: str, waiting: int, running: int) -> None:
+        """The pool's present queue and legs."""

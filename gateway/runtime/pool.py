@@ -1,0 +1,173 @@
+"""The engines of one model: their health, what they told, how much the scheduler may give them."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from gateway.core.capacity import EngineCapacity
+from gateway.core.scheduler import Scheduler
+from gateway.engines.base import Endpoint, Engine, EngineFacts, EngineState
+from gateway.errors import EngineFailed
+from gateway.runtime.instrument import Instrument
+from gateway.runtime.sizing import TokenRatio
+
+FAILURES_UNTIL_DOWN: Final = 2
+PROBES_UNTIL_PINNED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """A pool's own settings; times in seconds, see the configuration of the same names."""
+
+    model: str
+    policy: str
+    attempts: int = 3
+    first_token_timeout_s: float = 300.0
+    stall_timeout_s: float = 60.0
+    answer_timeout_s: float = 900.0
+    probe_interval_s: float = 1.0
+    context_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class EngineSlot:
+    """One engine and what is known of it. `max_running` is what it has been seen to hold without queueing."""
+
+    engine: Engine
+    max_running: int
+    state: EngineState = EngineState.UNKNOWN
+    facts: EngineFacts = field(default_factory=EngineFacts)
+    failures: int = 0
+    pinned: int = 0  # probes in a row with requests waiting and the same number running
+
+    @property
+    def id(self) -> str:
+        return self.engine.settings.id
+
+    def capacity(self) -> EngineCapacity:
+        settings = self.engine.settings
+        return EngineCapacity(
+            max_running=self.max_running,
+            kv_tokens=settings.kv_tokens or self.facts.kv_tokens,
+            ready=self.state is EngineState.READY,
+        )
+
+
+class Pool:
+    """Probes its engines for as long as it runs and tells the scheduler what changed."""
+
+    def __init__(
+        self, settings: PoolSettings, engines: Sequence[Engine], scheduler: Scheduler, instrument: Instrument
+    ) -> None:
+        self.settings = settings
+        self.scheduler = scheduler
+        self.ratio = TokenRatio()
+        self._instrument = instrument
+        self._slots = {e.settings.id: EngineSlot(e, max_running=e.settings.max_running) for e in engines}
+        for slot in self._slots.values():
+            scheduler.engine(slot.id, slot.capacity())
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{slot.id} {slot.state}" for slot in self._slots.values())
+        return f"<Pool {self.settings.model}: {states}>"
+
+    @property
+    def slots(self) -> Sequence[EngineSlot]:
+        return tuple(self._slots.values())
+
+    @property
+    def ready(self) -> bool:
+        return any(slot.state is EngineState.READY for slot in self._slots.values())
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The longest prompt plus answer that every engine of the pool takes; None when none tells."""
+        known = [s.facts.context_tokens for s in self._slots.values() if s.facts.context_tokens is not None]
+        return self.settings.context_tokens or min(known, default=None)
+
+    def engine(self, engine_id: str) -> Engine:
+        return self._slots[engine_id].engine
+
+    def ready_besides(self, engine_id: str) -> bool:
+        """Whether another engine could take over."""
+        return any(s.state is EngineState.READY for s in self._slots.values() if s.id != engine_id)
+
+    async def tokenize(self, endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
+        """The prompt's exact length from the first engine that answers; None when none can tell."""
+        for slot in self._slots.values():
+            if slot.state is EngineState.READY:
+                try:
+                    return await slot.engine.tokenize(endpoint, body)
+                except EngineFailed:
+                    continue
+        return None
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        """Probe until cancelled; `changed` is called when an engine's capacity or health did."""
+        async with asyncio.TaskGroup() as group:
+            for slot in self._slots.values():
+                group.create_task(self._watch(slot, changed))
+
+    async def close(self) -> None:
+        for slot in self._slots.values():
+            await slot.engine.close()
+
+    def unreachable(self, engine_id: str, changed: Callable[[], None]) -> None:
+        """A connection was refused: no need to wait for the probe to say so."""
+        slot = self._slots[engine_id]
+        slot.failures = FAILURES_UNTIL_DOWN
+        self._become(slot, EngineState.DOWN, "connection refused", changed)
+
+    async def _watch(self, slot: EngineSlot, changed: Callable[[], None]) -> None:
+        while True:
+            await self._probe(slot, changed)
+            await asyncio.sleep(self.settings.probe_interval_s)
+
+    async def _probe(self, slot: EngineSlot, changed: Callable[[], None]) -> None:
+        try:
+            facts = await slot.engine.probe()
+        except EngineFailed as error:
+            slot.failures += 1
+            if slot.failures >= FAILURES_UNTIL_DOWN or slot.state is EngineState.UNKNOWN:
+                self._become(slot, EngineState.DOWN, error.message, changed)
+            return
+        before, told_before = slot.capacity(), slot.facts
+        slot.failures = 0
+        slot.facts = replace(facts, context_tokens=facts.context_tokens or slot.facts.context_tokens)
+        self._learn_width(slot, told_before)
+        if slot.state is not EngineState.READY:
+            self._become(slot, EngineState.READY, "", changed)
+        elif slot.capacity() != before:
+            self.scheduler.engine(slot.id, slot.capacity())
+            changed()
+
+    def _learn_width(self, slot: EngineSlot, before: EngineFacts) -> None:
+        """Narrow an engine that queues, widen it again step by step while it does not.
+
+        No server tells how many sequences it runs at once. One at its ceiling has requests waiting and always the same
+        number running; a request that merely waits for the end of the present iteration does not look like that.
+        """
+        running, waiting = slot.facts.running, slot.facts.waiting
+        if running is None or waiting is None:
+            return
+        mine = self.scheduler.running(slot.id)
+        pinned = waiting > 0 and running > 0 and running == before.running and mine >= running + waiting
+        slot.pinned = slot.pinned + 1 if pinned else 0
+        if slot.pinned >= PROBES_UNTIL_PINNED:
+            slot.max_running = min(slot.max_running, running)
+        elif waiting == 0 and mine >= slot.max_running < slot.engine.settings.max_running:
+            slot.max_running += 1
+
+    def _become(self, slot: EngineSlot, state: EngineState, detail: str, changed: Callable[[], None]) -> None:
+        if slot.state is state:
+            return
+        slot.state = state
+        self._instrument.engine_changed(self.settings.model, slot.id, state, detail)
+        self.scheduler.engine(slot.id, slot.capacity())
+        changed()
+
+
+def engine_states(pools: Sequence[Pool]) -> dict[str, dict[str, EngineState]]:
+    """Health by model and engine, for /readyz and the admin's view."""
+    return {pool.settings.model: {slot.id: slot.state for slot in pool.slots} for pool in pools}

@@ -1,0 +1,86 @@
+"""How long a prompt is, before any engine has seen it.
+
+A byte-level tokenizer never makes more tokens than bytes, so most requests are shown to fit without asking anybody; the
+engine is asked only when that bound does not settle it. For scheduling and limits an estimate is enough: bytes times the
+pool's own tokens per byte, learned from the prompts that engines counted.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+TEMPLATE_TOKENS: Final = 16  # role marks and separators of one message, generously
+FIRST_TOKENS_PER_BYTE: Final = 0.27
+LEARNING: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSize:
+    """A prompt's measures. `opaque`: it holds images, audio or files, whose tokens nobody here can bound."""
+
+    text_bytes: int
+    messages: int
+    token_ids: int = 0
+    opaque: bool = False
+
+    @property
+    def most_tokens(self) -> int:
+        """An upper bound for prompts of text."""
+        return self.text_bytes + self.messages * TEMPLATE_TOKENS + self.token_ids
+
+
+def measure(body: Mapping[str, Any]) -> PromptSize:
+    """Measure a chat or text completion request's prompt."""
+    if "messages" in body:
+        messages = body["messages"]
+        texts = list(_texts(messages)) + list(_texts(body.get("tools")))
+        return PromptSize(_utf8(texts), len(messages), opaque=_has_media(messages))
+    prompt = body.get("prompt")
+    prompts = prompt if isinstance(prompt, list) else [prompt]
+    ids = sum(1 for item in prompts if isinstance(item, int))
+    ids += sum(len(item) for item in prompts if isinstance(item, list))
+    return PromptSize(_utf8(item for item in prompts if isinstance(item, str)), 1, token_ids=ids)
+
+
+class TokenRatio:
+    """Tokens per byte of a pool's prompts, learned as they are counted."""
+
+    def __init__(self) -> None:
+        self._ratio = FIRST_TOKENS_PER_BYTE
+
+    def estimate(self, size: PromptSize) -> int:
+        """Tokens, at least 1."""
+        return max(1, round(size.text_bytes * self._ratio) + 4 * size.messages + size.token_ids)
+
+    def learn(self, size: PromptSize, tokens: int) -> None:
+        """An engine counted this prompt."""
+        if size.text_bytes >= 64 and not size.opaque and not size.token_ids:
+            seen = max(0.0, tokens - 4 * size.messages) / size.text_bytes
+            self._ratio += LEARNING * (min(1.0, seen) - self._ratio)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Every string inside a JSON value, keys of objects left out."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+
+
+def _utf8(texts: Iterable[str]) -> int:
+    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def _has_media(messages: Iterable[Any]) -> bool:
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list) and any(
+            isinstance(part, dict) and part.get("type", "text") not in ("text", "refusal") for part in content
+        ):
+            return True
+    return False

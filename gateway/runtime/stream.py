@@ -1,0 +1,232 @@
+"""One job's life: what its engine sends goes to its client, at the reader's pace, and ends once.
+
+There is no task and no queue per token: the engine's read callback calls `events`, which writes to the client's socket.
+A paced reader who is more than a second ahead gets groups: the engine's socket is left alone for a while and then read in
+one gulp, so that reading and writing follow the reading, not the generation.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from gateway.clock import Clock
+from gateway.core.pace import Pace
+from gateway.engines.base import Endpoint, Events, Leg, LegRequest, Usage
+from gateway.errors import EngineError, GatewayError
+from gateway.runtime.sizing import PromptSize
+
+GROUP_LEAD_S: Final = 1.0
+GROUP_S: Final = 0.25
+COMMENT: Final = b": keep-alive\n"  # one line without a blank one: an SDK takes a blank line for an event
+
+
+class Outlet(Protocol):
+    """The client's socket."""
+
+    def write(self, data: bytes) -> bool:
+        """Send; False when the client does not keep up and nothing more should come until `Stream.resume`."""
+
+
+class Meter(Protocol):
+    """The tenant's limits, told the running total of tokens."""
+
+    def settle(self, total_tokens: int) -> None: ...
+
+    def release(self, total_tokens: int) -> None: ...
+
+
+class StreamOwner(Protocol):
+    """Who is told when a leg is over: the dispatcher."""
+
+    def leg_over(self, stream: "Stream", error: EngineError | None) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A validated, admitted request."""
+
+    leg: LegRequest
+    tenant: str
+    weight: float
+    model: str
+    size: PromptSize
+    prompt_tokens: int
+    max_tokens: int | None
+    pace: Pace
+    meter: Meter
+
+    @property
+    def id(self) -> str:
+        return self.leg.id
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self.leg.endpoint
+
+
+class Stream:
+    """The sink of a job's legs and the source of its client's bytes.
+
+    `head` is done when the first token is there (or the whole answer, or the failure before it); `end` when nothing more
+    will come. `end`'s result is the error, None for a good end.
+    """
+
+    def __init__(self, request: JobRequest, owner: StreamOwner, clock: Clock) -> None:
+        loop = asyncio.get_running_loop()
+        self.request = request
+        self.arrived = clock.now()
+        self.head: asyncio.Future[None] = loop.create_future()
+        self.end: asyncio.Future[GatewayError | None] = loop.create_future()
+        self.answer: bytes | None = None
+        self.usage: Usage | None = None
+        self.produced = 0
+        self.delivered = 0
+        self.flushed = 0
+        self.legs = 0
+        self.started_at: float | None = None
+        self.first_token_at: float | None = None
+        self.last_heard = self.arrived
+        self.last_sent = self.arrived
+        self.blocked_at: float | None = None
+        self.engine_id: str | None = None
+        self._owner = owner
+        self._now = clock.now
+        self._call_later = loop.call_later
+        self._leg: Leg | None = None
+        self._outlet: Outlet | None = None
+        self._held: list[bytes] = []
+        self._gulp: asyncio.TimerHandle | None = None
+        self._rate = request.pace.rate if request.pace.paced else 0.0
+        self._paced_from = 0.0
+
+    # ---- the engine's side
+
+    def events(self, events: Events) -> None:
+        """LegSink: part of a streamed answer."""
+        now = self._now()
+        self.last_heard = now
+        if events.usage is not None:
+            self.usage = events.usage
+        if events.error is not None:
+            return
+        if events.tokens:
+            self.produced += events.tokens
+            if self.first_token_at is None:
+                self.first_token_at = now
+                if not self.head.done():
+                    self.head.set_result(None)
+        if self._outlet is None:
+            self._held.append(events.data)
+        elif events.data:
+            self._deliver(events.data, now)
+
+    def completed(self) -> None:
+        """LegSink: a streamed answer ended well."""
+        self._leg_over(None)
+
+    def answered(self, body: bytes, usage: Usage | None) -> None:
+        """LegSink: the whole answer."""
+        now = self._now()
+        self.answer = body
+        self.usage = usage
+        self.produced = usage.completion_tokens if usage is not None else 0
+        self.first_token_at = self.last_heard = now
+        if not self.head.done():
+            self.head.set_result(None)
+        self._leg_over(None)
+
+    def failed(self, error: Exception) -> None:
+        """LegSink: the leg broke. What was held of it is forgotten if no token had come."""
+        if not self.produced:
+            self._held.clear()
+        self._leg_over(error if isinstance(error, EngineError) else EngineError(str(error)))
+
+    def begin(self, engine_id: str, now: float) -> None:
+        """A leg was planned."""
+        self.engine_id = engine_id
+        self.legs += 1
+        self.last_heard = now
+        if self.started_at is None:
+            self.started_at = now
+
+    def attach_leg(self, leg: Leg) -> None:
+        """The leg's request is on its way; it may be over already."""
+        if self.engine_id is None or self.end.done():
+            leg.abort()
+            return
+        self._leg = leg
+        if self.blocked_at is not None:
+            leg.pause_reading()
+
+    # ---- the client's side
+
+    def follow(self, outlet: Outlet) -> None:
+        """Send what was held and everything from now on."""
+        self._outlet = outlet
+        held, self._held = b"".join(self._held), []
+        self._paced_from = self._now()
+        if held:
+            self._deliver(held, self._paced_from)
+
+    def block(self) -> None:
+        """The client reads too slowly: take no more from the engine."""
+        if self.blocked_at is None:
+            self.blocked_at = self._now()
+            if self._leg is not None:
+                self._leg.pause_reading()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        if self.blocked_at is not None:
+            self.blocked_at = None
+            if self._leg is not None and self._gulp is None:
+                self._leg.resume_reading()
+
+    def comment(self) -> None:
+        """Show a silent client that the connection lives."""
+        if self._outlet is not None and self.blocked_at is None:
+            self.last_sent = self._now()
+            self._outlet.write(COMMENT)
+
+    def finish(self, error: GatewayError | None) -> None:
+        """Nothing more will come."""
+        self.drop_leg()
+        if not self.end.done():
+            self.end.set_result(error)
+        if not self.head.done():
+            self.head.set_result(None)
+
+    def drop_leg(self) -> bool:
+        """Abort the leg; True when there was one at an engine."""
+        leg, self._leg = self._leg, None
+        if self._gulp is not None:
+            self._gulp.cancel()
+            self._gulp = None
+        if leg is not None:
+            leg.abort()
+        self.engine_id, had = None, self.engine_id is not None
+        return had
+
+    # ---- inside
+
+    def _leg_over(self, error: EngineError | None) -> None:
+        self._leg = None
+        self._owner.leg_over(self, error)
+
+    def _deliver(self, data: bytes, now: float) -> None:
+        assert self._outlet is not None  # both callers have looked
+        self.delivered = self.produced
+        self.last_sent = now
+        if not self._outlet.write(data):
+            self.block()
+        if self._rate and self._gulp is None and self._leg is not None:
+            lead_s = self.delivered / self._rate - (now - self._paced_from)
+            if lead_s > GROUP_LEAD_S:
+                self._leg.pause_reading()
+                # On the grid of group times, so that one wake-up serves every stream that is due.
+                self._gulp = self._call_later(GROUP_S - now % GROUP_S, self._read_on)
+
+    def _read_on(self) -> None:
+        self._gulp = None
+        if self._leg is not None and self.blocked_at is None:
+            self._leg.resume_reading()
