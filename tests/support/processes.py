@@ -27,9 +27,7 @@ KEPT_LINES = 2000
 class Process:
     """A running program with its output (stdout and stderr as one)."""
 
-    def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT
-    ) -> None:
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
         self.command = list(command)
         self._lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._changed = threading.Condition()
@@ -127,9 +125,7 @@ class Process:
 
 
 @contextlib.contextmanager
-def running(
-    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT
-) -> Iterator[Process]:
+def running(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Iterator[Process]:
     """A process for the length of a block; where the block fails, its output goes to the test's report."""
     process = Process(command, env=env, cwd=cwd)
     try:

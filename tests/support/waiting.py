@@ -41,15 +41,11 @@ async def eventually(
             if value:
                 return value
             if time.monotonic() >= deadline:
-                raise AssertionError(
-                    f"{what or _name(predicate)} not within {timeout} s; last answer: {value!r}"
-                )
+                raise AssertionError(f"{what or _name(predicate)} not within {timeout} s; last answer: {value!r}")
         await asyncio.sleep(interval)
 
 
-def wait_until(
-    predicate: Callable[[], T], timeout: float = 5.0, *, interval: float = 0.01, what: str = ""
-) -> T:
+def wait_until(predicate: Callable[[], T], timeout: float = 5.0, *, interval: float = 0.01, what: str = "") -> T:
     """`eventually` for tests without an event loop."""
 
     async def ask() -> T:
