@@ -10,7 +10,7 @@ from typing import Final
 
 _MINUTE_S: Final = 60.0
 # Waiting exactly as long as told must be enough, so a level that misses by rounding alone counts as reached.
-_RELATIVE_ROUNDING: Final = 1e-9
+_RELATIVE_ROUNDING: Final = 1e-10
 
 
 @dataclass(frozen=True, slots=True)

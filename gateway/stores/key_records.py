@@ -91,9 +91,7 @@ def existing(record: KeyRecord | None) -> KeyRecord:
 
 def store_full(max_keys: int) -> InvalidRequest:
     """The error for one key more than a store may hold."""
-    return InvalidRequest(
-        f"The store holds {max_keys} keys already, none of them revoked. Revoke some first."
-    )
+    return InvalidRequest(f"The store holds {max_keys} keys already, none of them revoked. Revoke some first.")
 
 
 def key_id_of(secret: str) -> str | None:
