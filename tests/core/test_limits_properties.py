@@ -117,6 +117,10 @@ class LimiterMachine(RuleBasedStateMachine):
     @rule(target=reservations, key_id=KEYS, tokens=ESTIMATES)
     def reserve(self, key_id: str, tokens: int) -> tuple[str, Running]:
         """A request arrives; a refused one leaves something that is not held."""
+        return self.reserve_one(key_id, tokens)
+
+    def reserve_one(self, key_id: str, tokens: int) -> tuple[str, Running]:
+        """Reserve in the limiter and in the model."""
         model = self.keys[key_id]
         self.forget_lost()
         full = LIMITS.concurrent_streams == len(model.running)
@@ -138,6 +142,10 @@ class LimiterMachine(RuleBasedStateMachine):
     @rule(pair=reservations, total=TOTALS)
     def settle(self, pair: tuple[str, Running], total: int) -> None:
         """News of a stream, perhaps of one that ended, perhaps with an old total."""
+        self.settle_one(pair, total)
+
+    def settle_one(self, pair: tuple[str, Running], total: int) -> None:
+        """Settle in the limiter and in the model."""
         key_id, running = pair
         self.forget_lost()
         held = running in self.keys[key_id].running
@@ -154,6 +162,13 @@ class LimiterMachine(RuleBasedStateMachine):
     @rule(pair=consumes(reservations), total=TOTALS)
     def release_for_good(self, pair: tuple[str, Running], total: int) -> None:
         """A stream ends and is not heard of again."""
+        self.end(pair, total)
+
+    @rule(key_id=KEYS, tokens=ESTIMATES, settled=TOTALS, total=TOTALS)
+    def whole(self, key_id: str, tokens: int, settled: int, total: int) -> None:
+        """A stream from its beginning to its end in one moment."""
+        pair = self.reserve_one(key_id, tokens)
+        self.settle_one(pair, settled)
         self.end(pair, total)
 
     @rule(seconds=st.sampled_from([60.0, 20.0]) | st.floats(0, 20))
