@@ -2,14 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.support import programs
-from tests.support.processes import Process, running
+from tests.support.processes import Process, members, running
 from tests.support.prometheus import parse
-from tests.support.servers import toml
+from tests.support.servers import Emulators, toml
 from tests.support.waiting import eventually, wait_until
 
 GREETS = "print('starting'); print('ready http://x'); import time; time.sleep(600)"
@@ -66,16 +66,11 @@ def test_stop_ends_the_whole_group() -> None:
     """A child that outlives its parent is ended with the group."""
     process = Process(script(LEAVES_A_CHILD))
     child = int(process.wait_line("ready ").split()[1])
+    assert child in members(process.pid)
+
     process.stop()
 
-    def gone() -> bool:
-        state = Path(f"/proc/{child}/stat")
-        try:
-            return state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-
-    assert wait_until(gone, 5.0)
+    assert wait_until(lambda: not members(process.pid), 5.0)
 
 
 def test_prometheus_sums_the_matching_series() -> None:
@@ -124,3 +119,16 @@ def test_the_guide_lists_what_ci_may_go_without() -> None:
 def test_require_finds_a_program() -> None:
     """The path that it returns can be run."""
     subprocess.run([programs.require("sh"), "-c", "true"], check=True, timeout=10)
+
+
+async def test_the_emulator_fixture_serves(emulator: Emulators) -> None:
+    """An engine is ready when the factory returns, answers, counts, and ends with its test."""
+    engine = emulator("--max-num-seqs", "4", speed=10)
+    async with httpx2.AsyncClient(base_url=engine.url, trust_env=False) as client:
+        call = {"model": engine.model, "prompt": "The river", "max_tokens": 8, "ignore_eos": True}
+        reply = await client.post("/v1/completions", json=call)
+
+    assert reply.status_code == httpx2.codes.OK, reply.text
+    assert reply.json()["usage"]["completion_tokens"] == 8
+    assert engine.generated() == 8
+    assert engine.running() == engine.waiting() == 0

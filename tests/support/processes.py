@@ -137,6 +137,17 @@ def running(command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd
         process.stop()
 
 
+def members(group: int) -> list[int]:
+    """The processes of a group that still run (the dead that nobody has waited for do not count)."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, _parent, leader = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(leader) == group and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
 def python(*arguments: str) -> list[str]:
     """The command for `python -m ...` in the environment of the tests."""
     return [sys.executable, "-m", *arguments]

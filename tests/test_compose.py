@@ -1,0 +1,152 @@
+"""The container files, run as they stand but without containers.
+
+What a container would give (names, fixed ports, a volume) is replaced through the variables that docker-compose.yml
+itself offers, and through nothing else: commands and health checks are run word for word.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.compose import Service, arguments, instructions, services, variables
+from tests.support.ports import unused_port
+from tests.support.processes import ROOT, Process, running
+from tests.support.servers import Emulators
+from tests.support.waiting import wait_until
+
+COMPOSE = ROOT / "docker-compose.yml"
+DOCKERFILE = ROOT / "Dockerfile"
+START_S = 30.0
+
+
+def container(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment inside a container: the service's own, and a PATH on which `andante` is."""
+    return {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "HOME": os.environ.get("HOME", "/"), **environment}
+
+
+def start(command: list[str], environment: Mapping[str, str]) -> Process:
+    """Run a service's command word for word, with nothing of the caller's environment."""
+    program = ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in container(environment).items())]
+    return Process([*program, *command])
+
+
+def healthy(check: list[str], environment: Mapping[str, str]) -> bool:
+    """Whether a health check, run word for word, says yes."""
+    done = subprocess.run(check, env=container(environment), cwd=ROOT, timeout=10, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def wait_healthy(process: Process, check: list[str], environment: Mapping[str, str]) -> None:
+    """What Compose does before it starts the next service."""
+    wait_until(lambda: healthy(check, environment) or not process.alive(), START_S, what=f"healthy: {check}")
+    assert process.alive(), process.output()
+
+
+def chat(url: str, key: str) -> str:
+    """A whole answer through a gateway."""
+    call = {"model": "andante-emulated", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 10}
+    headers = {"authorization": f"Bearer {key}"}
+    reply = httpx2.post(f"{url}/v1/chat/completions", json=call, headers=headers, timeout=30.0, trust_env=False)
+    assert reply.status_code == httpx2.codes.OK, reply.text
+    content: str = reply.json()["choices"][0]["message"]["content"]
+    return content
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> dict[str, str]:
+    """What makes the Compose file run on this host: the variables that it offers."""
+    ports = {name: str(unused_port()) for name in ("PORT", "ENGINE_1_PORT", "ENGINE_2_PORT")}
+    hosts = dict.fromkeys(("BIND", "ENGINE_1_HOST", "ENGINE_2_HOST"), "127.0.0.1")
+    return {**ports, **hosts, "STORE": str(tmp_path / "andante.db")}
+
+
+@pytest.fixture
+def up(host: dict[str, str]) -> Iterator[dict[str, Service]]:
+    """All services, started in their order, each healthy before the next."""
+    with ExitStack() as stack:
+        found = services(COMPOSE, host)
+        for service in found.values():
+            process = start(service.command, service.environment)
+            stack.callback(process.stop)
+            wait_healthy(process, service.health, service.environment)
+        yield found
+
+
+def test_compose_serves_a_chat(up: dict[str, Service], host: dict[str, str]) -> None:
+    """Every command starts, every health check passes, the file's own line makes a key, and the key gets an answer."""
+    line = re.search(r"docker compose exec gateway (.+)", COMPOSE.read_text(encoding="utf-8"))
+    assert line is not None
+    environment = container(up["gateway"].environment)
+
+    made = subprocess.run(
+        line[1].split(), env=environment, cwd=ROOT, timeout=30, capture_output=True, text=True, check=False
+    )
+
+    assert made.returncode == 0, made.stderr
+    key = next(word for word in made.stdout.split() if word.startswith("sk-"))
+    assert chat(f"http://127.0.0.1:{host['PORT']}", key)
+
+
+def test_a_health_check_fails_where_nothing_runs(host: dict[str, str]) -> None:
+    """A check that cannot fail would be worth nothing."""
+    for service in services(COMPOSE, host).values():
+        assert not healthy(service.health, service.environment), service.name
+
+
+def test_compose_without_variables_fits_together() -> None:
+    """With the defaults, engines are found by service name and port, and the store lies on the volume."""
+    found = services(COMPOSE, {})
+    gateway = found.pop("gateway")
+    ports = {name: service.command[service.command.index("--port") + 1] for name, service in found.items()}
+
+    assert gateway.needs_healthy == list(ports) == ["engine-1", "engine-2"]
+    assert gateway.environment["ANDANTE_ENGINES"].split() == [f"http://{name}:{port}" for name, port in ports.items()]
+    assert all(service.command[service.command.index("--host") + 1] == "0.0.0.0" for service in found.values())
+    mounts = [volume.partition(":")[2] for volume in gateway.volumes]
+    assert [mount for mount in mounts if gateway.environment["ANDANTE_STORE__PATH"].startswith(f"{mount}/")]
+
+
+def test_the_image_s_own_command_serves(emulator: Emulators, tmp_path: Path) -> None:
+    """CMD and HEALTHCHECK of the Dockerfile, with its ENV but for port and store."""
+    steps = dict(instructions(DOCKERFILE))
+    flags, _, check = steps["HEALTHCHECK"].partition("CMD ")
+    port = str(unused_port())
+    own = {"ANDANTE_SERVER__HOST": "127.0.0.1", "ANDANTE_SERVER__PORT": port}
+    own |= {"ANDANTE_STORE__PATH": str(tmp_path / "andante.db"), "ANDANTE_ENGINES": emulator().url}
+    environment = {**variables(steps["ENV"]), **own}
+
+    process = start(arguments(steps["CMD"]), environment)
+    try:
+        wait_healthy(process, arguments(check), environment)
+    finally:
+        process.stop()
+
+    assert "--start-period" in flags
+    assert process.wait() == 0
+
+
+def test_the_image_is_built_from_what_is_there() -> None:
+    """What COPY names exists and is let through by .dockerignore; the program does not run as root."""
+    steps = list(instructions(DOCKERFILE))
+    let_through = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    copied = [source for name, rest in steps if name == "COPY" for source in rest.split()[:-1]]
+
+    assert [source for source in copied if not (ROOT / source).exists()] == []
+    assert [source for source in copied if f"!{source}" not in let_through] == []
+    names = [name for name, _ in steps]
+    assert names.index("USER") < names.index("CMD")
+    assert dict(steps)["USER"] != "root"
+
+
+def test_the_configuration_of_the_image_is_good() -> None:
+    """`andante check-config` says so."""
+    command = [sys.executable, "-m", "gateway", "check-config", "deploy/andante.toml"]
+    with running(command) as process:
+        assert process.wait(20.0) == 0, process.output()
