@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from gateway.core.limits import Limits
 from gateway.core.pace import LANGUAGES, RATE, TTFT_S, WORDS_PER_MINUTE, PaceSpec
@@ -12,6 +12,12 @@ from gateway.stores.key_records import KEY_ID_PATTERN
 
 _LANGUAGE_PATTERN: Final = f"^({'|'.join(LANGUAGES)})([-_][A-Za-z0-9_-]{{1,30}})?$"
 
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 60.0 is the integer 60, which pydantic's strict mode would refuse."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=key_rules.MAX_NAME, pattern=key_rules.TEXT_PATTERN)]
 ModelName = Annotated[
     str, StringConstraints(min_length=1, max_length=key_rules.MAX_MODEL_NAME, pattern=key_rules.TEXT_PATTERN)
@@ -20,7 +26,7 @@ Models = Annotated[list[ModelName], Field(min_length=1, max_length=key_rules.MAX
 KeyId = Annotated[str, StringConstraints(pattern=KEY_ID_PATTERN)]
 Weight = Annotated[float, Field(ge=key_rules.MIN_WEIGHT, le=key_rules.MAX_WEIGHT)]
 UnixTime = Annotated[float, Field(ge=0, le=key_rules.MAX_TIME, description="Unix time in seconds")]
-Limit = Annotated[int, Field(ge=1, le=key_rules.MAX_LIMIT)]
+Limit = Annotated[int, Field(ge=1, le=key_rules.MAX_LIMIT), BeforeValidator(_whole)]
 TimeToFirstToken = Annotated[float, Field(ge=TTFT_S[0], le=TTFT_S[1], description="seconds")]
 
 
