@@ -41,25 +41,15 @@ class Usage:
     completion_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Events:
-    """Complete SSE events as they go to the client, with the tokens they carry.
-
-    `data` may be empty: an event can be the gateway's alone.
-    """
-
-    data: bytes
-    tokens: int
-    prompt_tokens: int | None = None
-    usage: Usage | None = None
-    error: str | None = None
-
-
 class LegSink(Protocol):
     """Where a leg's output goes. Exactly one of `answered`, `completed` and `failed` ends it."""
 
-    def events(self, events: Events) -> None:
-        """A streamed answer went on."""
+    def events(self, data: bytes, tokens: int) -> None:
+        """A streamed answer went on: whole SSE events as they go to the client (b"": nothing for it), and how many tokens
+        the engine has produced with them."""
+
+    def counted(self, usage: Usage) -> None:
+        """The engine told its own count."""
 
     def completed(self) -> None:
         """A streamed answer ended as it should: a finish reason was seen, then the engine's end mark."""

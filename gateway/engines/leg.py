@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.engines.base import LegSink
-from gateway.engines.relay import ChunkRelay, EngineUsage
+from gateway.engines.relay import ChunkRelay, EngineUsage, Renaming
 from gateway.engines.wire import Channel, Connection
 from gateway.errors import EngineBusy, EngineError, EngineFailed, EngineRefused
 
@@ -23,11 +23,19 @@ class _Answer(msgspec.Struct):
 class HttpLeg:
     """Receiver of one response and handle of its generation. `relay` None: a whole answer is expected."""
 
-    def __init__(self, channel: Channel, request: bytes, sink: LegSink, relay: ChunkRelay | None) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        request: bytes,
+        sink: LegSink,
+        relay: ChunkRelay | None,
+        rename: Renaming | None,
+    ) -> None:
         self._channel = channel
         self._request = request
         self._sink = sink
         self._relay = relay
+        self._rename = rename
         self._connection: Connection | None = None
         self._resending: asyncio.Task[None] | None = None
         self._over = False
@@ -76,19 +84,20 @@ class HttpLeg:
         if not self._streaming:
             self._collect(data)
             return
-        assert self._relay is not None  # `_streaming` says so
+        relay = self._relay
+        assert relay is not None  # `_streaming` says so
+        before = relay.tokens
         try:
-            events = self._relay.feed(data)
+            out = relay.feed(data)
         except EngineFailed as error:
             self._fail(error)
             return
-        if events is None:
-            return
-        self._sink.events(events)
-        if events.error is not None:
-            self._fail(EngineFailed(f"The engine reported an error: {events.error}"))
-        elif self._relay.done:
-            self._stream_done(self._relay)
+        if out or relay.tokens != before:
+            self._sink.events(out, relay.tokens - before)
+        if relay.usage is not None:
+            self._sink.counted(relay.usage)
+        if relay.done:
+            self._stream_done(relay)
 
     def end(self) -> None:
         self._connection = None
@@ -142,6 +151,8 @@ class HttpLeg:
             self._fail(EngineFailed("The engine's answer is not what was asked for."))
             return
         self._over = True
+        if self._rename is not None:
+            body = self._rename(body)
         self._sink.answered(body, usage.plain() if usage is not None else None)
 
     def _fail(self, error: EngineError) -> None:

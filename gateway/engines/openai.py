@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.engines.base import Endpoint, EngineFacts, EngineSettings, Leg, LegRequest, LegSink
 from gateway.engines.leg import HttpLeg
-from gateway.engines.relay import ChunkRelay
+from gateway.engines.relay import ChunkRelay, Renaming
 from gateway.engines.wire import Channel
 from gateway.errors import EngineFailed
 
@@ -22,6 +22,8 @@ class OpenAIEngine:
         self._settings = settings
         url = settings.url.rstrip("/").removesuffix("/v1")
         self._channel = Channel(url, api_key=settings.api_key, connect_timeout_s=settings.connect_timeout_s)
+        engine_model = settings.served_model or settings.model
+        self._rename = Renaming(engine_model, settings.model) if engine_model != settings.model else None
         headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=PROBE_TIMEOUT_S, trust_env=False)
 
@@ -33,7 +35,7 @@ class OpenAIEngine:
         body = self._body(request)
         relay = self._relay(request) if request.stream else None
         payload = self._channel.request(request.endpoint.value, msgspec.json.encode(body), request.id)
-        leg = HttpLeg(self._channel, payload, sink, relay)
+        leg = HttpLeg(self._channel, payload, sink, relay, self._rename)
         await leg.start()
         return leg
 
@@ -71,7 +73,7 @@ class OpenAIEngine:
             choices=_choices(request.body),
             include_usage=request.include_usage,
             strip_token_ids=strip_token_ids,
-            model=(self._engine_model, self._settings.model),
+            rename=self._rename,
         )
 
     async def _get_json(self, path: str) -> dict[str, Any]:

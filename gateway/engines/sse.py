@@ -16,15 +16,15 @@ class SseDecoder:
     """Bytes in, payloads of whole events out; holds at most one unfinished event of `MAX_EVENT_BYTES`."""
 
     def __init__(self) -> None:
-        self._tail = b""
+        self.tail = b""  # the unfinished event
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that are complete now, in order.
 
         EngineFailed when an event outgrows the limit.
         """
-        if self._tail:
-            data = self._tail + data
+        if self.tail:
+            data = self.tail + data
         if b"\r" in data:
             data = _plain_newlines(data)
         end = data.rfind(b"\n\n")
@@ -40,15 +40,10 @@ class SseDecoder:
                 payloads.append(payload)
         return payloads
 
-    @property
-    def pending(self) -> bool:
-        """Whether part of an event has come and its end has not."""
-        return bool(self._tail.strip())
-
     def _keep(self, tail: bytes) -> None:
         if len(tail) > MAX_EVENT_BYTES:
             raise EngineFailed("The engine sent an event that is too large.")
-        self._tail = tail
+        self.tail = tail
 
 
 def _plain_newlines(data: bytes) -> bytes:

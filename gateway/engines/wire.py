@@ -8,7 +8,7 @@ httpx2 instead (`docs/decisions/0002-token-path.md`).
 import asyncio
 import contextlib
 import ssl
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 from urllib.parse import SplitResult, urlsplit
 
 import httptools
@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self._parts: list[bytes] = []
+        self._body = b""
         self._content_type = ""
         self._framed = False
         self._head_seen = False
@@ -87,8 +87,7 @@ class Connection(asyncio.Protocol):
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # narrows the type; streams only
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self._silent = False
@@ -129,7 +128,7 @@ class Connection(asyncio.Protocol):
             self._receiver.head(self._parser.get_status_code(), self._content_type)
 
     def on_body(self, body: bytes) -> None:
-        self._parts.append(body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         self._complete = True
@@ -137,12 +136,11 @@ class Connection(asyncio.Protocol):
     # ---- inside
 
     def _flush(self) -> None:
-        parts = self._parts
-        if parts:
-            data = parts[0] if len(parts) == 1 else b"".join(parts)
-            parts.clear()
+        body = self._body
+        if body:
+            self._body = b""
             if self._receiver is not None:
-                self._receiver.body(data)
+                self._receiver.body(body)
 
     def _finish(self) -> None:
         receiver, self._receiver = self._receiver, None

@@ -182,7 +182,7 @@ class Dispatcher:
 
     async def _run_leg(self, pool: Pool, stream: Stream, engine_id: str) -> None:
         try:
-            leg = await pool.engine(engine_id).start(stream.request.leg, stream)
+            leg = await pool.engine(engine_id).start(stream.leg_request(), stream)
         except EngineFailed as error:
             pool.unreachable(engine_id, lambda: self._plan(pool))
             if stream.engine_id == engine_id:

@@ -43,3 +43,34 @@ class Instrument(Protocol):
 
     def pool_load(self, model: str, waiting: int, running: int) -> None:
         """The pool's present queue and legs."""
+
+
+class Instruments:
+    """Several listeners as one."""
+
+    def __init__(self, *parts: Instrument) -> None:
+        self._parts = parts
+
+    def job_queued(self, model: str) -> None:
+        for part in self._parts:
+            part.job_queued(model)
+
+    def tokens(self, model: str, count: int) -> None:
+        for part in self._parts:
+            part.tokens(model, count)
+
+    def job_ended(self, end: JobEnd) -> None:
+        for part in self._parts:
+            part.job_ended(end)
+
+    def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:
+        for part in self._parts:
+            part.leg_failed(model, engine_id, code, detail)
+
+    def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
+        for part in self._parts:
+            part.engine_changed(model, engine_id, state, detail)
+
+    def pool_load(self, model: str, waiting: int, running: int) -> None:
+        for part in self._parts:
+            part.pool_load(model, waiting, running)

@@ -28,6 +28,7 @@ class PoolSettings:
     answer_timeout_s: float = 900.0
     probe_interval_s: float = 1.0
     context_tokens: int | None = None
+    assumed_output_tokens: int = 512
 
 
 @dataclass(slots=True)

@@ -6,12 +6,12 @@ one gulp, so that reading and writing follow the reading, not the generation.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from gateway.clock import Clock
 from gateway.core.pace import Pace
-from gateway.engines.base import Endpoint, Events, Leg, LegRequest, Usage
+from gateway.engines.base import Endpoint, Leg, LegRequest, Usage
 from gateway.errors import EngineError, GatewayError
 from gateway.runtime.sizing import PromptSize
 
@@ -101,24 +101,23 @@ class Stream:
 
     # ---- the engine's side
 
-    def events(self, events: Events) -> None:
+    def events(self, data: bytes, tokens: int) -> None:
         """LegSink: part of a streamed answer."""
         now = self._now()
         self.last_heard = now
-        if events.usage is not None:
-            self.usage = events.usage
-        if events.error is not None:
-            return
-        if events.tokens:
-            self.produced += events.tokens
+        if tokens:
+            self.produced += tokens
             if self.first_token_at is None:
                 self.first_token_at = now
-                if not self.head.done():
-                    self.head.set_result(None)
+                self.release_head()
         if self._outlet is None:
-            self._held.append(events.data)
-        elif events.data:
-            self._deliver(events.data, now)
+            self._held.append(data)
+        elif data:
+            self._deliver(data, now)
+
+    def counted(self, usage: Usage) -> None:
+        """LegSink: the engine's own count."""
+        self.usage = usage
 
     def completed(self) -> None:
         """LegSink: a streamed answer ended well."""
@@ -131,8 +130,7 @@ class Stream:
         self.usage = usage
         self.produced = usage.completion_tokens if usage is not None else 0
         self.first_token_at = self.last_heard = now
-        if not self.head.done():
-            self.head.set_result(None)
+        self.release_head()
         self._leg_over(None)
 
     def failed(self, error: Exception) -> None:
@@ -148,6 +146,11 @@ class Stream:
         self.last_heard = now
         if self.started_at is None:
             self.started_at = now
+
+    def leg_request(self) -> LegRequest:
+        """The present leg's request; ids are never used twice, since an engine may still know the old one."""
+        leg = self.request.leg
+        return leg if self.legs == 1 else replace(leg, id=f"{leg.id}-{self.legs}")
 
     def attach_leg(self, leg: Leg) -> None:
         """The leg's request is on its way; it may be over already."""
@@ -167,6 +170,11 @@ class Stream:
         self._paced_from = self._now()
         if held:
             self._deliver(held, self._paced_from)
+
+    def release_head(self) -> None:
+        """Nothing has come for so long that the client should at least hear that its request lives."""
+        if not self.head.done():
+            self.head.set_result(None)
 
     def block(self) -> None:
         """The client reads too slowly: take no more from the engine."""
@@ -193,8 +201,7 @@ class Stream:
         self.drop_leg()
         if not self.end.done():
             self.end.set_result(error)
-        if not self.head.done():
-            self.head.set_result(None)
+        self.release_head()
 
     def drop_leg(self) -> bool:
         """Abort the leg; True when there was one at an engine."""

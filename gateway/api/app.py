@@ -1,0 +1,134 @@
+"""The FastAPI application: everything it needs is passed in, nothing happens at import."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi.responses import FileResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from gateway import __version__
+from gateway.api import errors
+from gateway.api.auth import authenticate
+from gateway.api.completions import completions_router
+from gateway.api.context import REQUEST_ID, RequestContext
+from gateway.api.health import health_router
+from gateway.api.models import models_router
+from gateway.clock import Clock
+from gateway.config import Server
+from gateway.runtime.admission import Admission
+from gateway.runtime.dispatcher import Dispatcher
+from gateway.stores.base import ApiKey, KeyStore
+
+EXPOSED: Final = (
+    REQUEST_ID,
+    "retry-after",
+    "retry-after-ms",
+    "x-queue-ms",
+    "x-should-retry",
+    *(f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset") for unit in ("requests", "tokens")),
+)
+ALLOWED: Final = ("authorization", "content-type", "last-event-id", "x-api-key", "x-stream-resumable", REQUEST_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the application serves. `anonymous` is who a caller without a key is; None: keys are required."""
+
+    dispatcher: Dispatcher
+    admission: Admission
+    keys: KeyStore
+    clock: Clock
+    render_metrics: Callable[[], bytes]
+    logger: logging.Logger
+    anonymous: ApiKey | None = None
+    extra_routers: Sequence[APIRouter] = ()
+
+
+def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
+    """Build the application; its lifespan starts and stops the dispatcher."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        services.dispatcher.start()
+        yield
+        await services.dispatcher.stop()
+
+    app = FastAPI(
+        title="Andante",
+        version=__version__,
+        summary="A fair, reader-aware streaming gateway in front of LLM engines.",
+        lifespan=lifespan,
+        docs_url="/docs" if settings.docs else None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.docs else None,
+        middleware=_middleware(settings, services.logger),
+    )
+    errors.install(app)
+    caller = _caller(services)
+    dispatcher = services.dispatcher
+    app.include_router(
+        completions_router(services.admission, dispatcher, caller, head_timeout_s=settings.head_timeout_s)
+    )
+    app.include_router(models_router(dispatcher, caller, started=int(services.clock.wall())))
+    app.include_router(health_router(dispatcher, services.render_metrics))
+    for router in services.extra_routers:
+        app.include_router(router)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(web_root / "index.html", headers={"cache-control": "no-cache"})
+
+    return app
+
+
+def _middleware(settings: Server, logger: logging.Logger) -> list[Middleware]:
+    stack = [Middleware(RequestContext, max_body_bytes=settings.max_body_bytes, logger=logger)]
+    if settings.cors_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "DELETE", "PATCH"),
+            # OpenAI's SDKs in a browser send a handful of x-stainless-* headers: all of them are harmless.
+            allow_headers=("*",) if "*" in settings.cors_origins else (*ALLOWED, *_STAINLESS),
+            expose_headers=EXPOSED,
+        )
+        stack.append(cors)
+    return stack
+
+
+_STAINLESS: Final = tuple(
+    f"x-stainless-{name}"
+    for name in (
+        "arch",
+        "async",
+        "lang",
+        "os",
+        "package-version",
+        "retry-count",
+        "runtime",
+        "runtime-version",
+        "timeout",
+    )
+)
+
+
+def _caller(services: Services) -> Callable[..., Awaitable[ApiKey]]:
+    """The dependency that turns a request's credentials into its key."""
+    bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer sk-...`.")
+
+    async def caller(
+        request: Request, _documented: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+    ) -> ApiKey:
+        has_credentials = "authorization" in request.headers or "x-api-key" in request.headers
+        if services.anonymous is not None and not has_credentials:
+            return services.anonymous
+        return authenticate(request.headers, services.keys, services.clock.wall())
+
+    return caller

@@ -1,0 +1,130 @@
+"""From the error tree to HTTP: one table, OpenAI's error object, one SSE form.
+
+Source of the shape: OpenAI API reference, "Error codes"; `retry-after` is RFC 9110 section 10.2.3, `retry-after-ms` and
+`x-should-retry` are what OpenAI's SDKs obey.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gateway import errors
+
+# class: (status, OpenAI's type); the nearest base class in the table counts.
+STATUS: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = MappingProxyType(
+    {
+        errors.GatewayError: (500, "server_error"),
+        errors.InvalidRequest: (400, "invalid_request_error"),
+        errors.Unauthenticated: (401, "authentication_error"),
+        errors.Forbidden: (403, "permission_error"),
+        errors.NotFound: (404, "invalid_request_error"),
+        errors.BodyTooLarge: (413, "invalid_request_error"),
+        errors.LimitExceeded: (429, "rate_limit_error"),
+        errors.Unavailable: (503, "overloaded_error"),
+        errors.QueueTimeout: (504, "overloaded_error"),
+        errors.EngineError: (502, "upstream_error"),
+        errors.EngineRefused: (400, "invalid_request_error"),
+        errors.EngineBusy: (503, "overloaded_error"),
+    }
+)
+# What an engine said in its own words is for the log; clients get these.
+OWN_WORDS: Final[Mapping[type[errors.GatewayError], str]] = MappingProxyType(
+    {
+        errors.EngineFailed: "The engine failed while working on the request.",
+        errors.EngineBusy: "All engines for this model are busy.",
+        errors.EngineError: "The engine failed while working on the request.",
+    }
+)
+
+
+def status_of(error: errors.GatewayError) -> int:
+    """The HTTP status of an error."""
+    return _row(error)[0]
+
+
+def error_object(error: errors.GatewayError) -> dict[str, Any]:
+    """OpenAI's error object for an error of the tree."""
+    kind = _row(error)[1]
+    if isinstance(error, errors.EngineRefused) and error.error_type:
+        kind = error.error_type
+    message = OWN_WORDS.get(type(error), error.message)
+    return {"error": {"message": message, "type": kind, "param": error.param, "code": error.code}}
+
+
+def error_headers(error: errors.GatewayError) -> dict[str, str]:
+    """When to come back, for clients that obey."""
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
+    elif isinstance(error, errors.LimitExceeded):
+        headers["x-should-retry"] = "false"
+    if isinstance(error, errors.Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
+def error_response(error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The whole answer."""
+    return JSONResponse(
+        error_object(error), status_code=status_of(error), headers={**(headers or {}), **error_headers(error)}
+    )
+
+
+def error_event(error: errors.GatewayError) -> bytes:
+    """The same inside a stream: one event, after which the stream ends without [DONE]."""
+    return b"data: " + json.dumps(error_object(error)).encode() + b"\n\n"
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure of the app with OpenAI's error object."""
+    app.add_exception_handler(errors.GatewayError, _on_gateway_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def _row(error: errors.GatewayError) -> tuple[int, str]:
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+async def _on_gateway_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.GatewayError)  # registered for it
+    return error_response(error)
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # registered for it
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    param = ".".join(where)[:200] or None
+    message = f"{param}: {first['msg']}" if param else str(first["msg"])
+    return error_response(errors.InvalidRequest(message[:1000], param=param))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # registered for it
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = f"Unknown request URL: {request.method} {request.url.path[:200]}."
+        return JSONResponse(_plain(message, "unknown_url"), status_code=404)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        message = f"Not allowed here: {request.method}."
+        return JSONResponse(_plain(message, "method_not_allowed"), status_code=405, headers=error.headers)
+    body = _plain(str(error.detail), "invalid_request")
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+
+async def _on_bug(_request: Request, _error: Exception) -> JSONResponse:
+    return error_response(errors.GatewayError("The gateway failed; this is a bug of its own."))
+
+
+def _plain(message: str, code: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}

@@ -1,0 +1,39 @@
+"""For orchestrators and Prometheus: `/healthz`, `/readyz`, `/metrics`. They need no key and tell nothing of tenants."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Response
+
+from gateway.api.schemas import Health, Readiness
+from gateway.runtime.dispatcher import Dispatcher
+from gateway.runtime.pool import engine_states
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def health_router(dispatcher: Dispatcher, render_metrics: Callable[[], bytes]) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/healthz")
+    async def healthz() -> Health:
+        """The process lives."""
+        return Health()
+
+    @router.get("/readyz", responses={503: {"model": Readiness}})
+    async def readyz(response: Response) -> Readiness:
+        """Requests can be served: not draining, and at least one engine is ready."""
+        if not dispatcher.ready:
+            response.status_code = 503
+        states = engine_states(dispatcher.pools)
+        return Readiness(
+            ready=dispatcher.ready,
+            draining=dispatcher.draining,
+            engines={model: dict(engines) for model, engines in states.items()},
+        )
+
+    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    async def metrics() -> Response:
+        """Prometheus text format 0.0.4."""
+        return Response(render_metrics(), media_type=METRICS_TYPE)
+
+    return router

@@ -1,0 +1,121 @@
+"""uvicorn, with two things added: a direct way to a response's socket, and an orderly end.
+
+ASGI's `send` is a coroutine, so a token that comes in a read callback would need a task to reach its client. The protocol
+class below offers the same bytes as a plain call, as an ASGI extension in the request's scope: `scope["extensions"][WIRE]`
+is a `Wire`. Start and end of a response still go through `send`, so uvicorn's own state stays true
+(`docs/decisions/0002-token-path.md`).
+"""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+WIRE: Final = "andante.wire"
+
+
+class Wire:
+    """One response's socket. Usable between the response's start and its end."""
+
+    __slots__ = ("_cycle", "_protocol", "_transport")
+
+    def __init__(self, protocol: "TokenProtocol", cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+        self._transport = cycle.transport
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client has left."""
+        return self._cycle.disconnected or self._transport.is_closing()
+
+    def write(self, data: bytes) -> bool:
+        """Send body bytes as one HTTP chunk; False once the socket's buffer is past its high-water mark."""
+        if not self._cycle.disconnected:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return not self._protocol.flow.write_paused
+
+    def listen(self, *, lost: Callable[[], None], resumed: Callable[[], None]) -> None:
+        """Be told when the client leaves, and when it has read enough to go on."""
+        self._protocol.listeners[self] = (lost, resumed)
+
+    def unlisten(self) -> None:
+        self._protocol.listeners.pop(self, None)
+
+
+class TokenProtocol(HttpToolsProtocol):
+    """uvicorn's httptools protocol with a `Wire` for each request, and OpenAI's error object for unreadable ones."""
+
+    listeners: dict[Wire, tuple[Callable[[], None], Callable[[], None]]]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.listeners = {}
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for lost, _ in tuple(self.listeners.values()):
+            lost()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        for _, resumed in tuple(self.listeners.values()):
+            resumed()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.scope.get("method") and self.cycle is not None:
+            self.scope["extensions"] = {WIRE: Wire(self, self.cycle)}  # type: ignore[dict-item]
+
+    def send_400_response(self, msg: str) -> None:
+        error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
+        body = json.dumps({"error": error}).encode()
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Ends by draining: on SIGTERM or SIGINT it answers "not ready", lets `drain` finish while it still serves, and only
+    then closes its sockets. A second signal ends the wait."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain: Callable[[], Awaitable[None]],
+        announce: Callable[[str, int], None],
+    ) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._announce = announce
+        self._hurry = asyncio.Event()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        # Not remembered for re-raising, as uvicorn would: a drained gateway has done what it was told and exits with 0.
+        if self.should_exit:
+            self._hurry.set()
+            self.force_exit = sig == signal.SIGINT
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._announce(host, port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        hurried = asyncio.ensure_future(self._hurry.wait())
+        drained = asyncio.ensure_future(self._drain())
+        await asyncio.wait({hurried, drained}, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        drained.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await drained
+        await super().shutdown(sockets)

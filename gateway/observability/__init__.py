@@ -1,0 +1,1 @@
+"""Logs and metrics: listeners of the runtime's instrument port."""

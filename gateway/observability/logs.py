@@ -1,0 +1,82 @@
+"""One JSON object a line on standard error. Keys, prompts and answers never come here."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gateway.engines.base import EngineState
+from gateway.runtime.instrument import JobEnd
+
+LOGGER: Final = "andante"
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({})))
+
+
+class JsonFormatter(logging.Formatter):
+    """A record's message and its extra fields as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        entry |= {k: v for k, v in vars(record).items() if k not in _STANDARD and v is not None}
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+def set_up_logging(level: str) -> logging.Logger:
+    """Send our log and uvicorn's to standard error; the logger to use."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    for name in (LOGGER, "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(level.upper() if name == LOGGER else logging.WARNING)
+    return logging.getLogger(LOGGER)
+
+
+class LogInstrument:
+    """Jobs that end, legs that fail, engines that come and go."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def job_queued(self, model: str) -> None:
+        pass
+
+    def tokens(self, model: str, count: int) -> None:
+        pass
+
+    def job_ended(self, end: JobEnd) -> None:
+        fields = {
+            "job": end.job_id,
+            "tenant": end.tenant,
+            "model": end.model,
+            "outcome": end.outcome,
+            "prompt_tokens": end.prompt_tokens,
+            "completion_tokens": end.completion_tokens,
+            "queue_s": _rounded(end.queue_s),
+            "ttft_s": _rounded(end.ttft_s),
+            "total_s": _rounded(end.total_s),
+            "legs": end.legs,
+        }
+        self._logger.info("job_ended", extra=fields)
+
+    def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:
+        self._logger.warning("leg_failed", extra={"model": model, "engine": engine_id, "code": code, "detail": detail})
+
+    def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
+        fields = {"model": model, "engine": engine_id, "state": str(state), "detail": detail or None}
+        self._logger.warning("engine_changed", extra=fields)
+
+    def pool_load(self, model: str, waiting: int, running: int) -> None:
+        pass
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

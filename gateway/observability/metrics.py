@@ -1,0 +1,65 @@
+"""Prometheus metrics. Labels are models, engines and outcomes; tenants and keys never are: they would leak, and be many."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from gateway.engines.base import EngineState
+from gateway.runtime.instrument import JobEnd
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class MetricsInstrument:
+    """Counts what the runtime tells; a registry of its own, so that two gateways in one process do not meet."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        model = ["model"]
+        self._queued = Counter("andante_jobs_queued", "Jobs admitted.", model, registry=registry)
+        self._ended = Counter("andante_jobs_ended", "Jobs that ended.", ["model", "outcome"], registry=registry)
+        self._tokens = Counter("andante_tokens_produced", "Tokens that engines produced.", model, registry=registry)
+        self._prompt = Counter("andante_prompt_tokens", "Prompt tokens of ended jobs.", model, registry=registry)
+        self._legs = Counter(
+            "andante_legs_failed", "Engine runs that broke.", ["model", "engine", "code"], registry=registry
+        )
+        self._waiting = Gauge("andante_jobs_waiting", "Jobs without an engine.", model, registry=registry)
+        self._running = Gauge("andante_jobs_running", "Jobs at an engine.", model, registry=registry)
+        self._ready = Gauge("andante_engine_ready", "1: takes work.", ["model", "engine"], registry=registry)
+        self._queue_s = _seconds("andante_queue", "Arrival to the first engine.", registry)
+        self._ttft_s = _seconds("andante_ttft", "Arrival to the first token.", registry)
+        self._tpot_s = _seconds("andante_tpot", "Time per output token after the first.", registry)
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self._registry)
+
+    def job_queued(self, model: str) -> None:
+        self._queued.labels(model).inc()
+
+    def tokens(self, model: str, count: int) -> None:
+        if count > 0:
+            self._tokens.labels(model).inc(count)
+
+    def job_ended(self, end: JobEnd) -> None:
+        self._ended.labels(end.model, end.outcome).inc()
+        self._prompt.labels(end.model).inc(end.prompt_tokens if end.legs else 0)
+        if end.queue_s is not None:
+            self._queue_s.labels(end.model).observe(end.queue_s)
+        if end.ttft_s is not None:
+            self._ttft_s.labels(end.model).observe(end.ttft_s)
+            if end.completion_tokens > 1:
+                tpot_s = (end.total_s - end.ttft_s) / (end.completion_tokens - 1)
+                self._tpot_s.labels(end.model).observe(tpot_s)
+
+    def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:  # noqa: ARG002 - for logs
+        self._legs.labels(model, engine_id, code).inc()
+
+    def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:  # noqa: ARG002
+        self._ready.labels(model, engine_id).set(1 if state is EngineState.READY else 0)
+
+    def pool_load(self, model: str, waiting: int, running: int) -> None:
+        self._waiting.labels(model).set(waiting)
+        self._running.labels(model).set(running)
+
+
+def _seconds(name: str, text: str, registry: CollectorRegistry) -> Histogram:
+    return Histogram(f"{name}_seconds", text, ["model"], buckets=SECONDS, registry=registry)
