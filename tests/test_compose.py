@@ -18,7 +18,7 @@ import pytest
 from tests.support.compose import Service, arguments, instructions, services, variables
 from tests.support.ports import unused_port
 from tests.support.processes import ROOT, Process, running
-from tests.support.servers import Emulators
+from tests.support.servers import Emulators, secret_in
 from tests.support.waiting import wait_until
 
 COMPOSE = ROOT / "docker-compose.yml"
@@ -90,8 +90,7 @@ def test_compose_serves_a_chat(up: dict[str, Service], host: dict[str, str]) -> 
     )
 
     assert made.returncode == 0, made.stderr
-    key = next(word for word in made.stdout.split() if word.startswith("sk-"))
-    assert chat(f"http://127.0.0.1:{host['PORT']}", key)
+    assert chat(f"http://127.0.0.1:{host['PORT']}", secret_in(made.stdout))
 
 
 def test_a_health_check_fails_where_nothing_runs(host: dict[str, str]) -> None:

@@ -16,9 +16,10 @@ REFUSALS = {
     "unknown_model": ("NotFoundError", 404, "model_not_found", "model"),
     "bad_body": ("BadRequestError", 400, "invalid_request", "messages"),
     "bad_body_stream": ("BadRequestError", 400, "invalid_request", "messages"),
-    "too_long": ("BadRequestError", 400, "context_length_exceeded", "max_tokens"),
+    "too_long": ("BadRequestError", 400, "context_length_exceeded", None),
+    "too_long_answer": ("BadRequestError", 400, "context_length_exceeded", None),
 }
-"""The SDK's own class, then HTTP status, code and the field at fault."""
+"""The SDK's own class, then HTTP status, code and the field at fault (where only one can be)."""
 
 
 @pytest.fixture

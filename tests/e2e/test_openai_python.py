@@ -17,6 +17,8 @@ CALL: dict[str, Any] = {
     "temperature": 0,
 }
 
+LONG = [{"role": "user", "content": "the river " * 100_000}]
+
 
 @pytest.fixture
 async def sdk(served: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
@@ -84,7 +86,8 @@ async def test_the_python_sdk_is_served(sdk: openai.AsyncOpenAI, served: Gateway
         "unknown_model": sdk.chat.completions.create(model="no-such-model", **CALL),
         "bad_body": sdk.chat.completions.create(model=model, **bad),
         "bad_body_stream": sdk.chat.completions.create(model=model, stream=True, **bad),
-        "too_long": sdk.chat.completions.create(model=model, **{**CALL, "max_tokens": 900_000}),
+        "too_long": sdk.chat.completions.create(model=model, **{**CALL, "messages": LONG}),
+        "too_long_answer": sdk.chat.completions.create(model=model, **{**CALL, "max_tokens": 900_000}),
     }
     seen["errors"] = {name: await refused(call) for name, call in errors.items()}
 

@@ -112,7 +112,7 @@ class Gateways:
         for name, values in sections.items():
             tables[name] = {**tables.get(name, {}), **values}
         config.write_text(toml(tables, [pool_of(engines, pool or {})]), encoding="utf-8")
-        key = create_key(config) if auth else ""
+        key = create_key(folder / "andante.db") if auth else ""
         command = python("gateway", "serve", "--config", str(config), "--port", "0")
         process = self._stack.enter_context(running(command, env=env))
         url = process.wait_line("ready ").split()[1]
@@ -125,15 +125,18 @@ def pool_of(engines: Sequence[Engine], extra: Mapping[str, object]) -> dict[str,
     return {"model": engines[0].model if engines else MODEL, **extra, "engines": members}
 
 
-def create_key(config: Path, *flags: str) -> str:
+def create_key(database: Path, *flags: str) -> str:
     """Make a key with the command line, as an operator would, and return its secret."""
-    command = python("gateway", "keys", "create", "--config", str(config), "--name", "test", *flags)
-    with running(command) as process:
+    with running(python("gateway", "keys", "create", "--db", str(database), "--name", "test", *flags)) as process:
         status = process.wait(20.0)
-        words = process.output().split()
-        secret = next((word for word in words if word.startswith("sk-")), None)
         assert status == 0, process.output()
-        assert secret is not None, process.output()
+        return secret_in(process.output())
+
+
+def secret_in(text: str) -> str:
+    """The key that a command printed (`sk-...` with dots is a key's public part)."""
+    secret = next((word for word in text.split() if word.startswith("sk-") and not word.endswith(".")), None)
+    assert secret is not None, text
     return secret
 
 

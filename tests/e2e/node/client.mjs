@@ -66,6 +66,7 @@ console.log(JSON.stringify({
     unknown_model: await refused(chat({ model: 'no-such-model' })),
     bad_body: await refused(chat({ messages: 'hello' })),
     bad_body_stream: await refused(chat({ messages: 'hello', stream: true })),
-    too_long: await refused(chat({ max_tokens: 900_000 })),
+    too_long: await refused(chat({ messages: [{ role: 'user', content: 'the river '.repeat(100_000) }] })),
+    too_long_answer: await refused(chat({ max_tokens: 900_000 })),
   },
 }))
