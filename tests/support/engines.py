@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
+
 from tests.support import programs
 from tests.support.ports import unused_port
 from tests.support.processes import ROOT, running
@@ -68,4 +70,6 @@ def vllm(*flags: str) -> Iterator[Engine]:
     with running(command, env=ENVIRONMENT) as process:
         url = f"http://127.0.0.1:{port}"
         process.wait_http(f"{url}/health", START_S)
+        first = {"model": MODEL, "prompt": "import", "max_tokens": 4}  # it takes seconds, the later ones do not
+        httpx2.post(f"{url}/v1/completions", json=first, timeout=60.0, trust_env=False).raise_for_status()
         yield Engine(url=url, process=process, model=MODEL)

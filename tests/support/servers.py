@@ -1,13 +1,16 @@
 """The project's own servers as processes: the engine emulator and the gateway."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 
+from gateway.stores.base import NewKey
+from gateway.stores.sqlite_keys import SqliteKeyStore
 from tests.support.processes import Process, python, running
 from tests.support.prometheus import Metrics, parse
 
@@ -92,13 +95,15 @@ class Gateways:
         engines: Sequence[Engine],
         *,
         auth: bool = True,
+        new_key: NewKey | None = None,
         pool: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
         **sections: Mapping[str, object],
     ) -> Gateway:
         """A gateway with one pool of these engines.
 
-        `pool` adds to the pool's table, `sections` to the file's (`server={...}`), `env` overrides both.
+        `pool` adds to the pool's table, `sections` to the file's (`server={...}`), `env` overrides both;
+        `new_key` describes the key.
         """
         self._count += 1
         folder = self._folder / f"gateway-{self._count}"
@@ -112,7 +117,7 @@ class Gateways:
         for name, values in sections.items():
             tables[name] = {**tables.get(name, {}), **values}
         config.write_text(toml(tables, [pool_of(engines, pool or {})]), encoding="utf-8")
-        key = create_key(folder / "andante.db") if auth else ""
+        key = create_key(folder / "andante.db", new_key) if auth else ""
         command = python("gateway", "serve", "--config", str(config), "--port", "0")
         process = self._stack.enter_context(running(command, env=env))
         url = process.wait_line("ready ").split()[1]
@@ -125,12 +130,10 @@ def pool_of(engines: Sequence[Engine], extra: Mapping[str, object]) -> dict[str,
     return {"model": engines[0].model if engines else MODEL, **extra, "engines": members}
 
 
-def create_key(database: Path, *flags: str) -> str:
-    """Make a key with the command line, as an operator would, and return its secret."""
-    with running(python("gateway", "keys", "create", "--db", str(database), "--name", "test", *flags)) as process:
-        status = process.wait(20.0)
-        assert status == 0, process.output()
-        return secret_in(process.output())
+def create_key(database: Path, new: NewKey | None = None) -> str:
+    """Make a key in a gateway's store and return its secret; a running gateway knows it at once."""
+    with closing(SqliteKeyStore(database)) as store:
+        return store.create(new or NewKey(name="test"), now=time.time()).secret
 
 
 def secret_in(text: str) -> str:
