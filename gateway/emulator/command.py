@@ -8,6 +8,7 @@ from random import Random
 from pydantic import ValidationError
 
 from gateway.emulator.app import Emulator
+from gateway.emulator.blocks import BLOCK_TOKENS
 from gateway.emulator.faults import FaultBook, Faults
 from gateway.emulator.model import EngineModel
 from gateway.emulator.profiles import PROFILES, Profile
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags on a parser of one's own."""
     parser.description = DESCRIPTION
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=8100, help="0 takes a free one (default %(default)s)")
+    parser.add_argument("--port", type=_port, default=8100, help="0 takes a free one (default %(default)s)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name of the served model (default %(default)s)")
     parser.add_argument("--profile", choices=sorted(PROFILES), default=DEFAULT_PROFILE, help="default %(default)s")
     parser.add_argument("--list-profiles", action="store_true", help="describe the profiles and their sources, and end")
@@ -83,7 +84,7 @@ def _profile(args: argparse.Namespace) -> Profile:
         profile,
         kv_tokens=kv_tokens,
         max_num_seqs=max_num_seqs,
-        max_model_len=args.max_model_len or min(profile.max_model_len, kv_tokens),
+        max_model_len=args.max_model_len or min(profile.max_model_len, kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS),
         max_batched_tokens=max(profile.max_batched_tokens, max_num_seqs),
         prefix_cache=not args.no_prefix_cache,
     )
@@ -99,6 +100,13 @@ def _told(error: ValueError | OSError) -> str:
     if isinstance(error, ValidationError):
         return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
     return str(error)
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("must be 0..65535")
+    return value
 
 
 def _positive(text: str) -> float:

@@ -17,6 +17,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._frames: list[bytes] = []
+        self._later: list[bytes] = []
         self._end: End | None = None
         self._held = False
         self._waiter: asyncio.Future[None] | None = None
@@ -24,7 +25,7 @@ class Outbox:
     def push(self, frame: bytes) -> None:
         """Add bytes; dropped after the end."""
         if self._end is None:
-            self._frames.append(frame)
+            (self._later if self._held else self._frames).append(frame)
             self._wake()
 
     def close(self, end: End) -> None:
@@ -36,11 +37,12 @@ class Outbox:
     def drop(self) -> None:
         """Nobody reads any more: end now, even while held."""
         self._frames.clear()
+        self._later.clear()
         self._end = End.CUT
         self.release()
 
     def hold(self, seconds: float | None) -> None:
-        """Give nothing to the reader for so long; None: for ever."""
+        """Keep what is pushed from now on from the reader for so long; None: for ever."""
         self._held = True
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds, self.release)
@@ -48,18 +50,20 @@ class Outbox:
     def release(self) -> None:
         """End a hold."""
         self._held = False
+        self._frames += self._later
+        self._later = []
         self._wake()
 
     async def take(self) -> tuple[bytes, End | None]:
         """All bytes since the last call, at least one unless the end has come, which is given with the last ones."""
-        while self._held or not (self._frames or self._end):
+        while not self._frames and (self._held or self._end is None):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         frames, self._frames = self._frames, []
-        return b"".join(frames), self._end
+        return b"".join(frames), None if self._held else self._end
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._held:
+        if self._waiter is not None:
             if not self._waiter.done():
                 self._waiter.set_result(None)
             self._waiter = None

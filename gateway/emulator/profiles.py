@@ -39,8 +39,8 @@ class Profile:
             raise ValueError(f"profile {self.name}: times must not be negative, the prefill rate must be positive")
         if min(self.max_num_seqs, self.max_model_len) < 1 or self.kv_tokens < BLOCK_TOKENS:
             raise ValueError(f"profile {self.name}: sizes must be positive, kv_tokens at least {BLOCK_TOKENS}")
-        if self.max_model_len > self.kv_tokens:
-            raise ValueError(f"profile {self.name}: max_model_len {self.max_model_len} exceeds kv_tokens")
+        if self.max_model_len > self.blocks * BLOCK_TOKENS:
+            raise ValueError(f"profile {self.name}: max_model_len {self.max_model_len} exceeds the KV blocks")
         if self.max_batched_tokens < self.max_num_seqs:
             raise ValueError(f"profile {self.name}: max_batched_tokens is below max_num_seqs")
 
