@@ -1,4 +1,4 @@
-"""`andante demo`: two emulated engines (or a real server), a gateway on the embedded stores, a key, a page to chat on."""
+"""`andante demo`: two emulated engines (or a real server), a gateway with its own store, a key, a page to chat on."""
 
 import argparse
 import os
@@ -126,7 +126,7 @@ def _settings(folder: Path, port: int, urls: list[str], kind: str, model: str) -
 
 def _environment(environ: Mapping[str, str]) -> Mapping[str, str]:
     """The demo has its own store and engines, whatever a shell has set for another gateway."""
-    return {k: v for k, v in environ.items() if k.startswith("ANDANTE_SERVER__") or k.startswith("ANDANTE_AUTH__")}
+    return {k: v for k, v in environ.items() if k.startswith(("ANDANTE_SERVER__", "ANDANTE_AUTH__"))}
 
 
 def _port(text: str) -> int:

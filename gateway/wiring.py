@@ -1,15 +1,16 @@
 """The one place that names concrete adapters and joins them."""
 
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from gateway.api.admin_keys import keys_router
+from gateway.api.admin import admin_routers
 from gateway.api.app import Services, create_app
-from gateway.api.auth import AdminAuth
 from gateway.api.server import Server, TokenProtocol
 from gateway.clock import Clock, SystemClock
 from gateway.config import Config, EngineConfig
@@ -48,28 +49,45 @@ async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
     logger = set_up_logging(config.server.log_level)
     clock = SystemClock()
     metrics = MetricsInstrument()
-    instrument = Instruments(metrics, LogInstrument(logger))
-    dispatcher = build_dispatcher(config, clock, instrument)
+    dispatcher = build_dispatcher(config, clock, Instruments(metrics, LogInstrument(logger)))
     keys = open_key_store(config.store.path)
-    admission = Admission(
+    services = Services(
+        dispatcher=dispatcher,
+        admission=build_admission(config, dispatcher, clock),
+        keys=keys,
+        clock=clock,
+        render_metrics=metrics.render,
+        logger=logger,
+        anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
+        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher),
+    )
+    app = create_app(config.server, services, WEB_ROOT)
+
+    async def drain() -> None:
+        logger.warning("draining", extra={"jobs": len(dispatcher.streams)})
+        await dispatcher.drain(config.server.drain_s)
+        await dispatcher.stop()
+
+    # What exists now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    await Server(_uvicorn_config(app, config), drain, announce).serve()
+    keys.close()
+
+
+def build_admission(config: Config, dispatcher: Dispatcher, clock: Clock) -> Admission:
+    """The door to the pools, with limits kept in this process."""
+    return Admission(
         dispatcher,
         MemoryLimitStore(RateLimiter()),
         clock,
         default_paces={pool.model: pace_from_spec(pool.pace) for pool in config.pools},
         max_messages=config.server.max_messages,
     )
-    services = Services(
-        dispatcher=dispatcher,
-        admission=admission,
-        keys=keys,
-        clock=clock,
-        render_metrics=metrics.render,
-        logger=logger,
-        anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
-        extra_routers=[keys_router(keys, clock, AdminAuth(config.auth.admin_key))] if config.auth.admin_key else [],
-    )
-    app = create_app(config.server, services, WEB_ROOT)
-    settings = uvicorn.Config(
+
+
+def _uvicorn_config(app: ASGIApp, config: Config) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=config.server.host,
         port=config.server.port,
@@ -78,18 +96,11 @@ async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
         ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=5,
         backlog=4096,
     )
-
-    async def drain() -> None:
-        logger.warning("draining", extra={"jobs": len(dispatcher.streams)})
-        await dispatcher.drain(config.server.drain_s)
-        await dispatcher.stop()
-
-    await Server(settings, drain, announce).serve()
-    keys.close()
 
 
 def build_dispatcher(config: Config, clock: Clock, instrument: Instrument) -> Dispatcher:

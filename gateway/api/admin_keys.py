@@ -41,7 +41,7 @@ _UNKNOWN: Final[_Responses] = {404: {"model": ErrorBody, "description": "There i
 def keys_router(store: KeyStore, clock: Clock, admin: AdminAuth) -> APIRouter:
     """The routes over a store; every one of them asks `admin` first."""
     router = APIRouter(
-        prefix="/admin/keys", tags=["keys"], dependencies=[Depends(_admin_only(admin))], responses=_ERRORS
+        prefix="/admin/keys", tags=["keys"], dependencies=[Depends(admin_dependency(admin))], responses=_ERRORS
     )
 
     @router.get("", responses=_UNKNOWN)
@@ -80,7 +80,8 @@ def keys_router(store: KeyStore, clock: Clock, admin: AdminAuth) -> APIRouter:
     return router
 
 
-def _admin_only(admin: AdminAuth) -> Callable[..., Awaitable[None]]:
+def admin_dependency(admin: AdminAuth) -> Callable[..., Awaitable[None]]:
+    """A dependency that lets only the administrator pass: Unauthenticated for everyone else."""
     bearer = HTTPBearer(auto_error=False, scheme_name="AdminKey", description="The administrator's key.")
 
     async def admin_only(

@@ -56,7 +56,7 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        services.dispatcher.start()
+        await services.dispatcher.start()
         yield
         await services.dispatcher.stop()
 
@@ -65,6 +65,7 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
         version=__version__,
         summary="A fair, reader-aware streaming gateway in front of LLM engines.",
         lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the runtime's instruments see more
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,

@@ -41,7 +41,7 @@ def completions_router(
 
     async def generate(endpoint: Endpoint, fields: GenerationRequest, request: Request, key: ApiKey) -> Response:
         request.state.tenant = key.tenant
-        ask = _ask(endpoint, fields, await request.body())
+        ask = _ask(endpoint, fields, await request.body(), request.state.request_id)
         try:
             admitted = await admission.admit(key, ask)
         except GatewayError as error:
@@ -65,7 +65,7 @@ def completions_router(
     return router
 
 
-def _ask(endpoint: Endpoint, fields: GenerationRequest, raw: bytes) -> Ask:
+def _ask(endpoint: Endpoint, fields: GenerationRequest, raw: bytes, request_id: str) -> Ask:
     """What the model validated, beside the client's own object: that is what the engine gets."""
     try:
         body = msgspec.json.decode(raw, type=dict[str, Any])
@@ -75,6 +75,7 @@ def _ask(endpoint: Endpoint, fields: GenerationRequest, raw: bytes) -> Ask:
     prompts = body.get("prompt")
     many = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
     return Ask(
+        request_id=request_id,
         endpoint=endpoint,
         model=fields.model,
         body=body,

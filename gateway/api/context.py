@@ -34,6 +34,7 @@ class RequestContext:
         headers = dict(scope["headers"])
         given = headers.get(REQUEST_ID.encode(), b"").decode("latin-1")
         request_id = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
         status = 0
         begun = time.perf_counter()
 
@@ -54,7 +55,9 @@ class RequestContext:
             error = BodyTooLarge(f"The request body is larger than {self._max_body_bytes} bytes.")
             await error_response(error, {"connection": "close"})(scope, receive, send_with_id)
         finally:
-            self._log(scope, request_id, status, time.perf_counter() - begun)
+            # A job has its own line, with what became of it; one line a request is enough.
+            if "job" not in scope.get("state", {}):
+                self._log(scope, request_id, status, time.perf_counter() - begun)
 
     def _log(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         self._logger.info(
@@ -66,7 +69,6 @@ class RequestContext:
                 "status": status or 499,
                 "ms": round(seconds * 1000, 1),
                 "tenant": scope.get("state", {}).get("tenant"),
-                "job": scope.get("state", {}).get("job"),
             },
         )
 

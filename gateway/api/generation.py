@@ -25,8 +25,8 @@ class GenerationResponse(Response):
     """Follows one stream.
 
     The client is watched from here on, whatever the job is doing: queued, in prefill, in decode, or a whole answer.
-    Headers wait for the first token, so that a failure before it is a status; after `head_timeout_s` they go out anyway,
-    and what fails then is an event with the same code.
+    Headers wait for the first token, so that a failure before it is a status; after `head_timeout_s` they go out
+    anyway, and what fails then is an event with the same code.
     """
 
     def __init__(

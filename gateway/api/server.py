@@ -1,9 +1,9 @@
 """uvicorn, with two things added: a direct way to a response's socket, and an orderly end.
 
-ASGI's `send` is a coroutine, so a token that comes in a read callback would need a task to reach its client. The protocol
-class below offers the same bytes as a plain call, as an ASGI extension in the request's scope: `scope["extensions"][WIRE]`
-is a `Wire`. Start and end of a response still go through `send`, so uvicorn's own state stays true
-(`docs/decisions/0002-token-path.md`).
+ASGI's `send` is a coroutine, so a token that comes in a read callback would need a task to reach its client. The
+protocol class below offers the same bytes as a plain call, as an ASGI extension in the request's scope:
+`scope["extensions"][WIRE]` is a `Wire`. Start and end of a response still go through `send`, so uvicorn's own state
+stays true (`docs/decisions/0002-token-path.md`).
 """
 
 import asyncio
@@ -83,8 +83,8 @@ class TokenProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Ends by draining: on SIGTERM or SIGINT it answers "not ready", lets `drain` finish while it still serves, and only
-    then closes its sockets. A second signal ends the wait."""
+    """Ends by draining: on SIGTERM or SIGINT it answers "not ready", lets `drain` finish while it still serves, and
+    only then closes its sockets. A second signal ends the wait."""
 
     def __init__(
         self,

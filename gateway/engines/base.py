@@ -1,7 +1,7 @@
 """The port to engines: what the runtime asks of a model server, whatever its make.
 
-A leg's output is pushed: the adapter calls the sink from the socket's own read callback, so that no task wakes up and no
-queue is filled per token. The sink must not block and must not raise.
+A leg's output is pushed: the adapter calls the sink from the socket's own read callback, so that no task wakes up and
+no queue is filled per token. The sink must not block and must not raise.
 """
 
 from collections.abc import Mapping
@@ -45,8 +45,8 @@ class LegSink(Protocol):
     """Where a leg's output goes. Exactly one of `answered`, `completed` and `failed` ends it."""
 
     def events(self, data: bytes, tokens: int) -> None:
-        """A streamed answer went on: whole SSE events as they go to the client (b"": nothing for it), and how many tokens
-        the engine has produced with them."""
+        """A streamed answer went on: whole SSE events as they go to the client (b"": nothing for it), and how many
+        tokens the engine has produced with them."""
 
     def counted(self, usage: Usage) -> None:
         """The engine told its own count."""

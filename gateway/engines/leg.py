@@ -173,7 +173,7 @@ def engine_error(status: int, body: bytes) -> EngineError:
 
 
 def _error_fields(body: bytes) -> tuple[str | None, str | None, str | None]:
-    """Message, param and type from the shapes that engines use: {"error": {...}}, {"error": "..."}, {"message": ...}."""
+    """Message, param and type, from {"error": {...}}, {"error": "..."} or {"message": ...}: engines use them all."""
     try:
         decoded: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):

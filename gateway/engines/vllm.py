@@ -12,6 +12,7 @@ from gateway.engines.openai import OpenAIEngine
 from gateway.engines.relay import ChunkRelay
 from gateway.errors import EngineFailed
 
+WANTED: Final = ("vllm:num_requests_", "vllm:kv_cache_usage_perc")
 TOKENIZE_FIELDS: Final = {
     Endpoint.CHAT: (
         "messages",
@@ -73,7 +74,7 @@ class VllmEngine(OpenAIEngine):
 
 
 def _gauges(text: str) -> dict[str, float]:
-    """The samples that matter here, summed over an engine's ranks; block figures come from cache_config_info's labels."""
+    """The samples that matter here, summed over an engine's ranks; cache_config_info has its figures in labels."""
     values: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -81,9 +82,8 @@ def _gauges(text: str) -> dict[str, float]:
                 for label in ("num_gpu_blocks", "block_size"):
                     if sample.labels.get(label, "").isdigit():
                         values[label] = float(sample.labels[label])
-            elif sample.name.startswith(("vllm:num_requests_", "vllm:kv_cache_usage_perc")):
-                if "reason" not in sample.labels:
-                    values[sample.name] = values.get(sample.name, 0.0) + sample.value
+            elif sample.name.startswith(WANTED) and "reason" not in sample.labels:
+                values[sample.name] = values.get(sample.name, 0.0) + sample.value
     return values
 
 

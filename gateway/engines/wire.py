@@ -1,8 +1,8 @@
 """HTTP/1.1 to an engine at the cost of one callback per read.
 
-A token costs here one read of the socket, one pass of httptools' parser and one call of the receiver; no task, no queue.
-Reading can be paused, so that many tokens are later taken in one gulp. Everything that is not a generation goes through
-httpx2 instead (`docs/decisions/0002-token-path.md`).
+A token costs here one read of the socket, one pass of httptools' parser and one call of the receiver; no task, no
+queue. Reading can be paused, so that many tokens are later taken in one gulp. Everything that is not a generation goes
+through httpx2 instead (`docs/decisions/0002-token-path.md`).
 """
 
 import asyncio
@@ -49,6 +49,7 @@ class Connection(asyncio.Protocol):
         self._framed = False
         self._head_seen = False
         self._complete = False
+        self._keep_alive = False
         self._silent = True
 
     @property
@@ -132,6 +133,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self._keep_alive = self._parser.should_keep_alive()  # the parser forgets it right after this call
 
     # ---- inside
 
@@ -144,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         receiver, self._receiver = self._receiver, None
-        keep = self.usable and self._parser.should_keep_alive() and self._framed
+        keep = self.usable and self._keep_alive and self._framed
         self._reset()
         self._reused = True
         if keep:

@@ -1,10 +1,11 @@
 """One JSON object a line on standard error. Keys, prompts and answers never come here."""
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import msgspec
 
 from gateway.engines.base import EngineState
 from gateway.runtime.instrument import JobEnd
@@ -25,7 +26,7 @@ class JsonFormatter(logging.Formatter):
         entry |= {k: v for k, v in vars(record).items() if k not in _STANDARD and v is not None}
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
+        return msgspec.json.encode(entry, enc_hook=str).decode()
 
 
 def set_up_logging(level: str) -> logging.Logger:
@@ -55,6 +56,7 @@ class LogInstrument:
     def job_ended(self, end: JobEnd) -> None:
         fields = {
             "job": end.job_id,
+            "request_id": end.request_id,
             "tenant": end.tenant,
             "model": end.model,
             "outcome": end.outcome,

@@ -1,4 +1,4 @@
-"""Prometheus metrics. Labels are models, engines and outcomes; tenants and keys never are: they would leak, and be many."""
+"""Prometheus metrics. Labels are models, engines and outcomes, never tenants or keys: they would leak, and be many."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 

@@ -28,6 +28,7 @@ def job_end(stream: Stream, error: GatewayError | None, outcome: str | None, now
 
     return JobEnd(
         job_id=stream.request.id,
+        request_id=stream.request.request_id,
         tenant=stream.request.tenant,
         model=stream.request.model,
         outcome=outcome or (error.code if error is not None else "completed"),

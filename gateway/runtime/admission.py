@@ -36,6 +36,7 @@ WITHHELD: Final = frozenset(
 class Ask:
     """A request as the API has validated it; `body` is the client's own JSON object."""
 
+    request_id: str
     endpoint: Endpoint
     model: str
     body: Mapping[str, Any]
@@ -102,6 +103,7 @@ class Admission:
         meter = LimitMeter(self._limits, reservation, self._clock)
         request = JobRequest(
             leg=self._leg(ask),
+            request_id=ask.request_id,
             tenant=key.tenant,
             weight=key.weight,
             model=ask.model,

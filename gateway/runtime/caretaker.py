@@ -1,4 +1,4 @@
-"""What happens by the clock alone: accounts are settled, silent clients hear something, what stands still is given up."""
+"""What happens by the clock alone: accounts are settled, silent clients hear something, the stuck are given up."""
 
 import asyncio
 from collections.abc import Sequence

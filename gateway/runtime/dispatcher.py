@@ -4,6 +4,7 @@ Everything runs on one event loop and nothing here waits while it holds a half-m
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Final
 
@@ -28,6 +29,7 @@ from gateway.runtime.instrument import Instrument
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import JobRequest, Stream
 
+FIRST_PROBES_S: Final = 5.0
 ABORT_SETTLE_S: Final = 0.05  # an engine notices a closed connection within about 35 ms; its room is ours after that
 
 
@@ -73,12 +75,16 @@ class Dispatcher:
 
     # ---- life of the dispatcher
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Begin to probe and keep accounts; returns once every engine was asked, or soon after."""
         for pool in self._pools.values():
             self._spawn(pool.run(lambda pool=pool: self._plan(pool)))  # type: ignore[misc]
         caretaker = Caretaker(self, self._clock, self._instrument, self._timeouts)
         self._spawn(caretaker.account())
         self._spawn(caretaker.sweep())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_PROBES_S):
+                await asyncio.gather(*(pool.asked.wait() for pool in self._pools.values()))
 
     async def drain(self, timeout_s: float) -> bool:
         """Take no new jobs and wait for the present ones; whether all of them ended in time."""

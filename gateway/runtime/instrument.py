@@ -1,4 +1,4 @@
-"""What the runtime lets others watch. Metrics, traces and logs implement it; the runtime's own code stays free of them."""
+"""What the runtime lets others watch: metrics and logs implement it, the runtime's own code stays free of them."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +12,7 @@ class JobEnd:
     or an error's code."""
 
     job_id: str
+    request_id: str
     tenant: str
     model: str
     outcome: str

@@ -64,6 +64,7 @@ class Pool:
         self.settings = settings
         self.scheduler = scheduler
         self.ratio = TokenRatio()
+        self.asked = asyncio.Event()  # every engine has been probed once, whatever came of it
         self._instrument = instrument
         self._slots = {e.settings.id: EngineSlot(e, max_running=e.settings.max_running) for e in engines}
         for slot in self._slots.values():
@@ -123,6 +124,8 @@ class Pool:
     async def _watch(self, slot: EngineSlot, changed: Callable[[], None]) -> None:
         while True:
             await self._probe(slot, changed)
+            if all(s.state is not EngineState.UNKNOWN for s in self._slots.values()):
+                self.asked.set()
             await asyncio.sleep(self.settings.probe_interval_s)
 
     async def _probe(self, slot: EngineSlot, changed: Callable[[], None]) -> None:

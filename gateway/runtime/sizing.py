@@ -1,8 +1,8 @@
 """How long a prompt is, before any engine has seen it.
 
-A byte-level tokenizer never makes more tokens than bytes, so most requests are shown to fit without asking anybody; the
-engine is asked only when that bound does not settle it. For scheduling and limits an estimate is enough: bytes times the
-pool's own tokens per byte, learned from the prompts that engines counted.
+A byte-level tokenizer never makes more tokens than bytes, so most requests are shown to fit without asking anybody;
+the engine is asked only when that bound does not settle it. For scheduling and limits an estimate is enough: bytes
+times the pool's own tokens per byte, learned from the prompts that engines counted.
 """
 
 from collections.abc import Iterable, Mapping

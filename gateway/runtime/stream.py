@@ -1,8 +1,8 @@
 """One job's life: what its engine sends goes to its client, at the reader's pace, and ends once.
 
-There is no task and no queue per token: the engine's read callback calls `events`, which writes to the client's socket.
-A paced reader who is more than a second ahead gets groups: the engine's socket is left alone for a while and then read in
-one gulp, so that reading and writing follow the reading, not the generation.
+There is no task and no queue per token: the engine's read callback calls `events`, which writes to the client's
+socket. A paced reader who is more than a second ahead gets groups: the engine's socket is left alone for a while and
+then read in one gulp, so that reading and writing follow the reading, not the generation.
 """
 
 import asyncio
@@ -46,6 +46,7 @@ class JobRequest:
     """A validated, admitted request."""
 
     leg: LegRequest
+    request_id: str
     tenant: str
     weight: float
     model: str
@@ -67,8 +68,8 @@ class JobRequest:
 class Stream:
     """The sink of a job's legs and the source of its client's bytes.
 
-    `head` is done when the first token is there (or the whole answer, or the failure before it); `end` when nothing more
-    will come. `end`'s result is the error, None for a good end.
+    `head` is done when the first token is there (or the whole answer, or the failure before it); `end` when nothing
+    more will come. `end`'s result is the error, None for a good end.
     """
 
     def __init__(self, request: JobRequest, owner: StreamOwner, clock: Clock) -> None:
