@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -59,6 +60,7 @@ def create_app(emulator: Emulator) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(emulator.runner.run())
+        task.add_done_callback(_end_if_failed)
         yield
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -78,6 +80,12 @@ def create_app(emulator: Emulator) -> Starlette:
     ]
     handlers = {Refused: _refused, HTTPException: _http_error}
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+
+
+def _end_if_failed(runner: asyncio.Task[None]) -> None:
+    """A server whose model has stopped would only hang; the lifespan's end then raises what happened."""
+    if not runner.cancelled():
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -172,10 +180,7 @@ class _Generate:
         prefix = "chatcmpl-" if self._chat else "cmpl-"
         name = prefix + (request_id or uuid.uuid4().hex)
         reply = Reply(name, self._chat, int(time.time()), emulator.model_name)
-        try:
-            return Delivery(emulator.runner, emulator.language, asked, reply, faults)
-        except ValueError as error:
-            raise Refused(400, str(error)) from error
+        return Delivery(emulator.runner, emulator.language, asked, reply, faults)
 
     def _read(self, raw: bytes) -> tuple[Asked, Faults]:
         emulator = self._emulator
