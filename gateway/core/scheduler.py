@@ -131,11 +131,11 @@ class Scheduler:
             del self._jobs[job_id]
 
     def engine(self, engine_id: str, capacity: EngineCapacity | None) -> None:
-        """An engine came or changed; None: it left (its legs must have ended)."""
+        """An engine came or changed; None: it left (its legs must have ended, else ValueError)."""
         if capacity is None:
-            load = self._engines.pop(engine_id)
-            if load.running:
-                raise ValueError(f"engine {engine_id} left with {load.running} legs")
+            if legs := self._engines[engine_id].running:
+                raise ValueError(f"engine {engine_id} cannot leave with {legs} legs")
+            del self._engines[engine_id]
         elif engine_id in self._engines:
             self._engines[engine_id].capacity = capacity
         else:
@@ -190,14 +190,21 @@ class Scheduler:
             del self._waiting_by_tenant[tenant]
 
     def _place(self, job: Job) -> str | None:
-        """The least loaded engine with room, one that has not failed this job if there is any; takes the room."""
+        """The least loaded engine with room; takes the room.
+
+        An engine that has failed this job gets it again only when no other one is ready: a broken engine is always
+        idle, and would use up the job's attempts while a good one is just full.
+        """
         need = tokens_to_reserve(job.context_tokens, job.prompt_tokens, job.spec.max_tokens, self._assumed_output)
         best: tuple[bool, float, str] | None = None
+        untried = False
         for engine_id, load in self._engines.items():
+            failed = engine_id in job.avoid
+            untried = untried or (load.capacity.ready and not failed)
             if load.fits(need):
-                rank = (engine_id in job.avoid, load.share, engine_id)
+                rank = (failed, load.share, engine_id)
                 best = rank if best is None else min(best, rank)
-        if best is None:
+        if best is None or (best[0] and untried):
             return None
         engine_id = best[2]
         self._engines[engine_id].take(need)
@@ -213,9 +220,9 @@ class Scheduler:
     def _wake_at(self) -> float | None:
         """When the next job that never started runs out of time."""
         while self._deadlines:
-            deadline, _, job_id = self._deadlines[0]
+            deadline, order, job_id = self._deadlines[0]
             job = self._waiting.get(job_id)
-            if job is not None and job.state is JobState.QUEUED:
+            if job is not None and job.order == order and job.state is JobState.QUEUED:
                 return deadline
             heappop(self._deadlines)
         return None

@@ -1,0 +1,158 @@
+"""Each policy against the plainest model of itself, and the table of their names."""
+
+from collections import Counter
+from typing import ClassVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from gateway.core.job import Job, JobSpec
+from gateway.core.policies import POLICIES
+from gateway.core.policies.base import Policy
+from gateway.core.policies.fcfs import Fcfs
+from gateway.core.policies.round_robin import RoundRobin
+
+TENANTS = ["a", "b", "c", "d"]
+
+
+def job(order: int, tenant: str = "a") -> Job:
+    return Job(JobSpec(f"job-{order}", tenant, 10), arrived=float(order), order=order)
+
+
+class PolicyMachine(RuleBasedStateMachine):
+    """Pushes, takes, discards and returns in any order; `expected` is the model's next job."""
+
+    policy: ClassVar[type[Policy]]
+    taken = Bundle("taken")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subject = self.policy()
+        self.waiting: dict[int, Job] = {}
+        self.orders = 0
+
+    @rule(tenant=st.sampled_from(TENANTS))
+    def arrive(self, tenant: str) -> None:
+        self.orders += 1
+        self.push(job(self.orders, tenant))
+
+    @rule(target=taken)
+    def start(self) -> Job | None:
+        subject = self.subject.peek()
+        if subject is not None:
+            self.subject.take(subject)
+            del self.waiting[subject.order]
+            self.started(subject)
+        return subject
+
+    @rule(subject=consumes(taken))
+    def come_back(self, subject: Job | None) -> None:
+        if subject is not None:
+            self.push(subject)
+
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        if self.waiting:
+            subject = self.waiting.pop(data.draw(st.sampled_from(sorted(self.waiting))))
+            self.subject.discard(subject)
+            self.left(subject)
+
+    @invariant()
+    def next_is_as_expected(self) -> None:
+        assert self.subject.peek() is self.expected()
+        assert self.subject.peek() is self.expected()  # looking changes nothing
+
+    def push(self, subject: Job) -> None:
+        self.waiting[subject.order] = subject
+        self.subject.push(subject)
+
+    def started(self, subject: Job) -> None:
+        """For the model."""
+
+    def left(self, subject: Job) -> None:
+        """For the model."""
+
+    def expected(self) -> Job | None:
+        raise NotImplementedError
+
+
+class FcfsMachine(PolicyMachine):
+    policy = Fcfs
+
+    def expected(self) -> Job | None:
+        return self.waiting[min(self.waiting)] if self.waiting else None
+
+
+class RoundRobinMachine(PolicyMachine):
+    """The model: a list of the tenants that wait; who is served, or begins to wait, goes to its end."""
+
+    policy = RoundRobin
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ring: list[str] = []
+
+    def push(self, subject: Job) -> None:
+        super().push(subject)
+        if subject.spec.tenant not in self.ring:
+            self.ring.append(subject.spec.tenant)
+
+    def left(self, subject: Job) -> None:
+        if all(other.spec.tenant != subject.spec.tenant for other in self.waiting.values()):
+            self.ring.remove(subject.spec.tenant)
+
+    def started(self, subject: Job) -> None:
+        self.left(subject)
+        if subject.spec.tenant in self.ring:
+            self.ring.remove(subject.spec.tenant)
+            self.ring.append(subject.spec.tenant)
+
+    def expected(self) -> Job | None:
+        if not self.ring:
+            return None
+        own = [order for order, each in self.waiting.items() if each.spec.tenant == self.ring[0]]
+        return self.waiting[min(own)]
+
+
+TestFcfs = FcfsMachine.TestCase
+TestRoundRobin = RoundRobinMachine.TestCase
+TestFcfs.settings = TestRoundRobin.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize("backlog", [{"a": 30, "b": 30, "c": 30}, {"a": 300, "b": 3, "c": 30}])
+def test_round_robin_gives_tenants_equal_turns(backlog: dict[str, int]) -> None:
+    """While several tenants wait, none has started two jobs more than another, however many it has sent."""
+    policy, order = RoundRobin(), 0
+    for tenant, jobs in backlog.items():
+        for _ in range(jobs):
+            order += 1
+            policy.push(job(order, tenant))
+    left, starts = Counter(backlog), Counter[str]()
+    while (subject := policy.peek()) is not None:
+        policy.take(subject)
+        starts[subject.spec.tenant] += 1
+        left[subject.spec.tenant] -= 1
+        backlogged = [starts[tenant] for tenant in backlog if left[tenant]]
+        assert not backlogged or max(backlogged) - min(backlogged) <= 1
+
+    assert starts == Counter(backlog)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_dead_do_not_pile_up(name: str) -> None:
+    """A mass departure leaves no more behind than what waits, and a constant; the rest keeps its order."""
+    policy = POLICIES[name]()
+    jobs = [job(order) for order in range(1, 5001)]
+    for each in jobs:
+        policy.push(each)
+    for each in jobs[10:]:
+        policy.discard(each)
+    queue = policy if isinstance(policy, Fcfs) else policy._ring["a"][0]  # type: ignore[attr-defined]
+
+    assert len(queue._heap) <= 2 * 10 + 64
+    for each in jobs[:10]:
+        assert policy.peek() is each
+        policy.take(each)
+    assert policy.peek() is None
