@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-MAX_TOKENS: Final = 1_000_000
+MAX_TOKENS: Final = 2**31 - 1
 MAX_CHOICES: Final = 128
 
 Model = Annotated[str, StringConstraints(min_length=1, max_length=256)]

@@ -168,7 +168,7 @@ def engine_error(status: int, body: bytes) -> EngineError:
     if status in REFUSALS:
         return EngineRefused(message or "The engine refused the request.", status=400, param=param, error_type=kind)
     if status in BUSY:
-        return EngineBusy("The engine is busy.")
+        return EngineBusy("The engine is busy.", retry_after_s=1.0)
     return EngineFailed(f"The engine answered with status {status}.")
 
 
