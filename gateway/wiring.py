@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -25,7 +26,7 @@ from gateway.engines.vllm import VllmEngine
 from gateway.observability.logs import LogInstrument, set_up_logging
 from gateway.observability.metrics import MetricsInstrument
 from gateway.runtime.admission import Admission
-from gateway.runtime.caretaker import ClientTimeouts
+from gateway.runtime.caretaker import SWEEP_S, ClientTimeouts
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.instrument import Instrument, Instruments
 from gateway.runtime.pool import Pool, PoolSettings
@@ -65,8 +66,10 @@ async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
 
     async def drain() -> None:
         logger.warning("draining", extra={"jobs": len(dispatcher.streams)})
-        await dispatcher.drain(config.server.drain_s)
-        await dispatcher.stop()
+        try:
+            await dispatcher.drain(config.server.drain_s)
+        finally:  # also when it is hurried: every stream gets its last event
+            await dispatcher.stop()
 
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
@@ -91,7 +94,7 @@ def _uvicorn_config(app: ASGIApp, config: Config) -> uvicorn.Config:
         app,
         host=config.server.host,
         port=config.server.port,
-        http=TokenProtocol,
+        http=partial(TokenProtocol, unread_s=config.server.stalled_client_s + 2 * SWEEP_S),  # type: ignore[arg-type]
         loop="uvloop",
         ws="none",
         log_config=None,

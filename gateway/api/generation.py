@@ -71,6 +71,8 @@ class GenerationResponse(Response):
         await send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *extra]})
         self._stream.follow(wire)
         error = await self._stream.end
+        if self._stream.abandoned:
+            wire.abort()
         if wire.closed:
             return
         last = DONE if error is None else error_event(error)

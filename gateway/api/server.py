@@ -13,7 +13,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -44,16 +44,32 @@ class Wire:
 
     def listen(self, *, lost: Callable[[], None], resumed: Callable[[], None]) -> None:
         """Be told when the client leaves, and when it has read enough to go on."""
+        if not self._protocol.pipeline:
+            self._protocol.flow.resume_reading()  # uvicorn leaves it paused, and so deaf, after a large body
         self._protocol.listeners[self] = (lost, resumed)
+
+    def abort(self) -> None:
+        """Drop the client, with all that it has not read."""
+        self._cycle.disconnected = True
+        self._transport.abort()
 
     def unlisten(self) -> None:
         self._protocol.listeners.pop(self, None)
 
 
 class TokenProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol with a `Wire` for each request, and OpenAI's error object for unreadable ones."""
+    """uvicorn's httptools protocol with a `Wire` for each request, and OpenAI's error object for unreadable ones.
+
+    A client that leaves more unread than the socket holds, for `unread_s` seconds, is dropped: also one whose answer
+    has ended, and whom nobody else watches.
+    """
 
     listeners: dict[Wire, tuple[Callable[[], None], Callable[[], None]]]
+
+    def __init__(self, *args: Any, unread_s: float = 120.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unread_s = unread_s
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.listeners = {}
@@ -61,11 +77,18 @@ class TokenProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._forget_unread()
         for lost, _ in tuple(self.listeners.values()):
             lost()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._forget_unread()
+        self._unread = self.loop.call_later(self._unread_s, self.transport.abort)
+
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._forget_unread()
         for _, resumed in tuple(self.listeners.values()):
             resumed()
 
@@ -73,6 +96,11 @@ class TokenProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.scope.get("method") and self.cycle is not None:
             self.scope["extensions"] = {WIRE: Wire(self, self.cycle)}  # type: ignore[dict-item]
+
+    def _forget_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def send_400_response(self, msg: str) -> None:
         error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "invalid_http"}

@@ -187,18 +187,23 @@ class Dispatcher:
             self._wakeups[pool.settings.model] = loop.call_later(delay, self._plan, pool)
 
     async def _run_leg(self, pool: Pool, stream: Stream, engine_id: str) -> None:
+        number = stream.legs
         try:
             leg = await pool.engine(engine_id).start(stream.leg_request(), stream)
         except EngineFailed as error:
             pool.unreachable(engine_id, lambda: self._plan(pool))
-            if stream.engine_id == engine_id:
-                stream.failed(error)
+            failure = error
         except Exception as error:  # noqa: BLE001 - the task's edge: a bug in an adapter must not leave a client waiting
             self._instrument.leg_failed(pool.settings.model, engine_id, "internal_error", repr(error))
-            if stream.engine_id == engine_id:
-                stream.failed(EngineFailed("The request could not be sent."))
+            failure = EngineFailed("The request could not be sent.")
         else:
-            stream.attach_leg(leg)
+            if stream.on_leg(number):
+                stream.attach_leg(leg)
+            else:
+                leg.abort()
+            return
+        if stream.on_leg(number):
+            stream.failed(failure)
 
     # ---- ends
 
@@ -246,6 +251,7 @@ class Dispatcher:
     def give_up(self, stream: Stream, outcome: str) -> None:
         """End a job that nobody reads."""
         if stream.request.id in self._streams:
+            stream.abandoned = True
             self._conclude(stream, None, outcome=outcome)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:

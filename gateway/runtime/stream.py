@@ -90,6 +90,7 @@ class Stream:
         self.last_sent = self.arrived
         self.blocked_at: float | None = None
         self.engine_id: str | None = None
+        self.abandoned = False  # nobody reads: what was sent must not look like all of it
         self._owner = owner
         self._now = clock.now
         self._call_later = loop.call_later
@@ -135,9 +136,11 @@ class Stream:
         self._leg_over(None)
 
     def failed(self, error: Exception) -> None:
-        """LegSink: the leg broke. What was held of it is forgotten if no token had come."""
+        """LegSink: the leg broke, or was found to be silent. What was held of it is forgotten if no token had come."""
         if not self.produced:
             self._held.clear()
+        if self._leg is not None:
+            self._leg.abort()
         self._leg_over(error if isinstance(error, EngineError) else EngineError(str(error)))
 
     def begin(self, engine_id: str, now: float) -> None:
@@ -152,6 +155,10 @@ class Stream:
         """The present leg's request; ids are never used twice, since an engine may still know the old one."""
         leg = self.request.leg
         return leg if self.legs == 1 else replace(leg, id=f"{leg.id}-{self.legs}")
+
+    def on_leg(self, number: int) -> bool:
+        """Whether that leg is still the present one."""
+        return self.engine_id is not None and self.legs == number
 
     def attach_leg(self, leg: Leg) -> None:
         """The leg's request is on its way; it may be over already."""
@@ -188,6 +195,7 @@ class Stream:
         """The client has caught up."""
         if self.blocked_at is not None:
             self.blocked_at = None
+            self.last_heard = self._now()  # the engine was not asked to speak meanwhile
             if self._leg is not None and self._gulp is None:
                 self._leg.resume_reading()
 
