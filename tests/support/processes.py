@@ -72,6 +72,9 @@ class Process:
                 if left <= 0 or not self._reader.is_alive():
                     break
                 self._changed.wait(min(left, 0.2))
+        if not self._reader.is_alive():  # its output has ended, so it is ending
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._popen.wait(1.0)
         raise AssertionError(f"no line {start!r} from {self!r}; it said:\n{self.output()}")
 
     def wait_http(self, url: str, timeout: float = READY_S) -> None:
