@@ -1,0 +1,17 @@
+"""`python -m loadgen`: the commands of the load tools."""
+
+import argparse
+from collections.abc import Sequence
+
+from loadgen import overhead
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line and run one command; the exit status."""
+    parser = argparse.ArgumentParser(prog="loadgen", description="Load and measurement for streaming LLM endpoints.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    cost = commands.add_parser("overhead", help="measure the gateway's own cost beside nginx's")
+    overhead.add_arguments(cost)
+    cost.set_defaults(run=overhead.run)
+    args = parser.parse_args(argv)
+    return int(args.run(args))
