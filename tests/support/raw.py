@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from tests.support.servers import Server
+from tests.support.servers import MODEL, Gateway, Server
 
 CHAT = "/v1/chat/completions"
 Json = dict[str, Any]
@@ -70,7 +70,7 @@ class Sse:
 
 
 class Raw:
-    """One request on a connection of its own."""
+    """One request on a connection of its own; `body` and `sse` close it when they have read everything."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -118,8 +118,11 @@ class Raw:
         if not self.status:
             await self.head()
         if "content-length" in self.headers:
-            return await self.reader.readexactly(int(self.headers["content-length"]))
-        return b"".join([chunk async for chunk in self.chunks()])
+            body = await self.reader.readexactly(int(self.headers["content-length"]))
+        else:
+            body = b"".join([chunk async for chunk in self.chunks()])
+        await self.leave()
+        return body
 
     async def sse(self) -> Sse:
         """All of a stream."""
@@ -141,6 +144,15 @@ class Raw:
         await self.writer.drain()
         self.writer.write_eof()
 
+    async def json(self) -> Json:
+        """A whole answer."""
+        answer: Json = json.loads(await self.body())
+        return answer
+
+    def vanish(self) -> None:
+        """Reset the connection, whatever is under way."""
+        self.writer.transport.abort()
+
     async def leave(self) -> None:
         """Close the connection."""
         self.writer.close()
@@ -148,6 +160,24 @@ class Raw:
             await self.writer.wait_closed()
         except ConnectionError:
             return
+
+
+class Clients:
+    """Sends requests to gateways and sees to it that all of them are closed."""
+
+    def __init__(self) -> None:
+        self._opened: list[Raw] = []
+
+    async def __call__(self, gateway: Gateway, body: Json, path: str = CHAT, *, receive_bytes: int = 0) -> Raw:
+        """Ask a gateway, for its model if the body names none."""
+        sent = await Raw.send(gateway, {"model": MODEL, **body}, gateway.headers, path, receive_bytes=receive_bytes)
+        self._opened.append(sent)
+        return sent
+
+    async def close(self) -> None:
+        for each in self._opened:
+            each.vanish()
+            await each.leave()
 
 
 class Gauges:
