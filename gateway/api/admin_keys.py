@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query, Request, Security, status
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from gateway.api.auth import AdminAuth
+from gateway.api.auth import AdminAuth, guarded
 from gateway.api.key_schemas import (
     IssuedKeyView,
     KeyCreate,
@@ -20,7 +20,7 @@ from gateway.api.key_schemas import (
     KeyRotate,
     KeyView,
 )
-from gateway.api.schemas import ErrorBody
+from gateway.api.schemas import ErrorBody, errors
 from gateway.clock import Clock
 from gateway.stores.base import KeyStore
 from gateway.stores.key_records import KEY_ID_PATTERN
@@ -31,18 +31,15 @@ _Responses = dict[int | str, dict[str, Any]]
 _ERRORS: Final[_Responses] = {
     400: {"model": ErrorBody, "description": "A field is bad, or the key is revoked already."},
     401: {"model": ErrorBody, "description": "The admin key is missing or wrong."},
-    # Declared as a range too, so that FastAPI does not announce its own 422, which is never sent.
-    "4XX": {"model": ErrorBody, "description": "Any other refusal."},
     503: {"model": ErrorBody, "description": "The key store cannot be used now."},
 }
 _UNKNOWN: Final[_Responses] = {404: {"model": ErrorBody, "description": "There is no such key."}}
+_WITH_BODY: Final[_Responses] = errors(413)
 
 
 def keys_router(store: KeyStore, clock: Clock, admin: AdminAuth) -> APIRouter:
     """The routes over a store; every one of them asks `admin` first."""
-    router = APIRouter(
-        prefix="/admin/keys", tags=["keys"], dependencies=[Depends(admin_dependency(admin))], responses=_ERRORS
-    )
+    router = _router(admin)
 
     @router.get("", responses=_UNKNOWN)
     async def list_keys(page: Annotated[KeyPage, Query()]) -> KeyList:
@@ -51,7 +48,7 @@ def keys_router(store: KeyStore, clock: Clock, admin: AdminAuth) -> APIRouter:
         keys = store.list(after=page.after, limit=page.limit + 1)
         return KeyList(data=[KeyView.of(key) for key in keys[: page.limit]], has_more=len(keys) > page.limit)
 
-    @router.post("", status_code=status.HTTP_201_CREATED)
+    @router.post("", status_code=status.HTTP_201_CREATED, responses=_WITH_BODY)
     async def create_key(body: KeyCreate) -> IssuedKeyView:
         """Make a key. The answer holds its secret, which cannot be had again."""
         return IssuedKeyView.with_secret(store.create(body.to_new_key(), now=clock.wall()))
@@ -61,7 +58,7 @@ def keys_router(store: KeyStore, clock: Clock, admin: AdminAuth) -> APIRouter:
         """One key."""
         return KeyView.of(store.get(key_id))
 
-    @router.patch("/{key_id}", responses=_UNKNOWN)
+    @router.patch("/{key_id}", responses=_UNKNOWN | _WITH_BODY)
     async def update_key(key_id: PathId, body: KeyPatch) -> KeyView:
         """Change a key. What is absent stays as it is; null takes a restriction away."""
         return KeyView.of(store.update(key_id, body.to_changes(store.get(key_id).limits)))
@@ -71,13 +68,23 @@ def keys_router(store: KeyStore, clock: Clock, admin: AdminAuth) -> APIRouter:
         """End a key at once and for ever."""
         return KeyView.of(store.revoke(key_id, now=clock.wall()))
 
-    @router.post("/{key_id}/rotate", responses=_UNKNOWN)
+    @router.post("/{key_id}/rotate", responses=_UNKNOWN | _WITH_BODY)
     async def rotate_key(key_id: PathId, body: KeyRotate | None = None) -> IssuedKeyView:
         """Give a key a new secret; the present one stays good for `grace_s` seconds."""
         grace_s = body.grace_s if body is not None else 0.0
         return IssuedKeyView.with_secret(store.rotate(key_id, now=clock.wall(), grace_s=grace_s))
 
     return router
+
+
+def _router(admin: AdminAuth) -> APIRouter:
+    return APIRouter(
+        prefix="/admin/keys",
+        tags=["keys"],
+        dependencies=[Depends(admin_dependency(admin))],
+        responses=_ERRORS,
+        route_class=guarded(admin.check),
+    )
 
 
 def admin_dependency(admin: AdminAuth) -> Callable[..., Awaitable[None]]:

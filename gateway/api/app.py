@@ -1,22 +1,21 @@
 """The FastAPI application: everything it needs is passed in, nothing happens at import."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, FastAPI, Request, Security
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from gateway import __version__
-from gateway.api import errors
-from gateway.api.auth import authenticate
-from gateway.api.completions import completions_router
+from gateway.api import errors, openapi
+from gateway.api.auth import Caller
+from gateway.api.completions import BODIES, completions_router
 from gateway.api.context import REQUEST_ID, RequestContext
 from gateway.api.health import health_router
 from gateway.api.models import models_router
@@ -69,10 +68,12 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
+        redirect_slashes=False,  # a redirected POST loses its body or its key in some clients
         middleware=_middleware(settings, services.logger),
     )
     errors.install(app)
-    caller = _caller(services)
+    openapi.install(app, BODIES)
+    caller = Caller(services.keys, services.clock, services.anonymous)
     dispatcher = services.dispatcher
     app.include_router(
         completions_router(services.admission, dispatcher, caller, head_timeout_s=settings.head_timeout_s)
@@ -118,18 +119,3 @@ _STAINLESS: Final = tuple(
         "timeout",
     )
 )
-
-
-def _caller(services: Services) -> Callable[..., Awaitable[ApiKey]]:
-    """The dependency that turns a request's credentials into its key."""
-    bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer sk-...`.")
-
-    async def caller(
-        request: Request, _documented: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
-    ) -> ApiKey:
-        has_credentials = "authorization" in request.headers or "x-api-key" in request.headers
-        if services.anonymous is not None and not has_credentials:
-            return services.anonymous
-        return authenticate(request.headers, services.keys, services.clock.wall())
-
-    return caller

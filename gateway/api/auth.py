@@ -5,12 +5,21 @@ A refusal says nothing about the reason beyond "missing" or "incorrect", and nev
 
 import hashlib
 import hmac
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from gateway.clock import Clock
 from gateway.errors import Unauthenticated
 from gateway.stores.base import ApiKey, KeyStore
 
+# OpenAPI's security schemes of `/v1`.
+SCHEMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer sk-...`."},
+    "ApiKeyHeader": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "An API key by itself."},
+}
 _ADMIN_DOMAIN: Final = b"andante admin key v1\x00"
 
 
@@ -32,6 +41,30 @@ def authenticate(headers: Mapping[str, str], key_store: KeyStore, wall_now: floa
     return key
 
 
+class Caller:
+    """Who calls `/v1`. `anonymous` is who a caller without a key is; None: keys are required.
+
+    Usable as a dependency.
+    """
+
+    def __init__(self, keys: KeyStore, clock: Clock, anonymous: ApiKey | None = None) -> None:
+        self._keys = keys
+        self._clock = clock
+        self._anonymous = anonymous
+
+    async def __call__(self, request: Request) -> ApiKey:
+        headers = request.headers
+        if self._anonymous is not None and "authorization" not in headers and "x-api-key" not in headers:
+            return self._anonymous
+        return authenticate(headers, self._keys, self._clock.wall())
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """For an operation's description: either header will do, and none where no key is required."""
+        anybody: list[dict[str, list[str]]] = [] if self._anonymous is None else [{}]
+        return {"security": [{name: []} for name in SCHEMES] + anybody}
+
+
 class AdminAuth:
     """The administrator's key, kept as a hash; it is no API key, and no API key opens `/admin`."""
 
@@ -45,6 +78,23 @@ class AdminAuth:
             raise Unauthenticated("You didn't provide the admin key (Authorization: Bearer ADMIN_KEY).")
         if not hmac.compare_digest(self._digest, _admin_digest(presented)):
             raise Unauthenticated("Incorrect admin key provided.")
+
+
+def guarded(check: Callable[[Mapping[str, str]], None]) -> type[APIRoute]:
+    """Routes that look at the headers before the body: FastAPI would first refuse a bad body, then ask who sent it."""
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def checked(request: Request) -> Response:
+                check(request.headers)
+                await request.body()  # FastAPI takes it from here, and cannot hide that it is too large
+                return await handle(request)
+
+            return checked
+
+    return Guarded
 
 
 def _bearer(headers: Mapping[str, str]) -> str:

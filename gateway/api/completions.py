@@ -1,79 +1,102 @@
 """`POST /v1/chat/completions` and `POST /v1/completions`."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-import msgspec
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 
+from gateway.api.auth import Caller
+from gateway.api.body import read_object
 from gateway.api.errors import error_response
 from gateway.api.generation import GenerationResponse
-from gateway.api.schemas import Answer, ChatCompletionRequest, CompletionRequest, ErrorBody, GenerationRequest
+from gateway.api.openapi import json_body
+from gateway.api.pace_schema import pace_spec
+from gateway.api.schemas import Answer, ChatCompletionRequest, CompletionRequest, GenerationRequest, errors
+from gateway.api.validation import refusal
 from gateway.engines.base import Endpoint
-from gateway.errors import GatewayError, InvalidRequest, LimitExceeded
+from gateway.errors import GatewayError, LimitExceeded
 from gateway.runtime.admission import Admission, Ask
 from gateway.runtime.dispatcher import Dispatcher
-from gateway.stores.base import ApiKey
 
-ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 403, 404, 413, 429, 502, 503, 504)
-}
+BODIES: Final = (ChatCompletionRequest, CompletionRequest)
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "model": Answer,
         "description": "The answer; with `stream: true` server-sent events, the last of them `data: [DONE]`.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     },
-    **ERRORS,
+    **errors(400, 401, 403, 404, 413, 429, 502, 503, 504),
 }
 
 
-def completions_router(
-    admission: Admission,
-    dispatcher: Dispatcher,
-    caller: Callable[..., Awaitable[ApiKey]],
-    *,
-    head_timeout_s: float,
-) -> APIRouter:
-    """The two generation calls."""
-    router = APIRouter(tags=["completions"])
-    Key = Annotated[ApiKey, Depends(caller)]  # noqa: N806 - a type
+class _Generation:
+    """What both calls do with a request.
 
-    async def generate(endpoint: Endpoint, fields: GenerationRequest, request: Request, key: ApiKey) -> Response:
+    They read their bodies by themselves: who calls is asked first, and the JSON is parsed once, into the object that
+    the engine gets.
+    """
+
+    def __init__(self, admission: Admission, dispatcher: Dispatcher, caller: Caller, head_timeout_s: float) -> None:
+        self._admission = admission
+        self._dispatcher = dispatcher
+        self._caller = caller
+        self._head_timeout_s = head_timeout_s
+
+    async def answer(self, endpoint: Endpoint, model: type[GenerationRequest], request: Request) -> Response:
+        key = await self._caller(request)
         request.state.tenant = key.tenant
-        ask = _ask(endpoint, fields, await request.body(), request.state.request_id)
+        body = await read_object(request)
+        ask = _ask(endpoint, _validated(model, body), body, request.state.request_id)
         try:
-            admitted = await admission.admit(key, ask)
+            admitted = await self._admission.admit(key, ask)
         except GatewayError as error:
             headers: Mapping[str, str] = {}
             if isinstance(error, LimitExceeded):
-                headers = await admission.limit_headers(key)
+                headers = await self._admission.limit_headers(key)
             return error_response(error, headers)
-        request.state.job = admitted.stream.request.id
-        return GenerationResponse(admitted.stream, dispatcher, admitted.limit_headers, head_timeout_s=head_timeout_s)
+        stream = admitted.stream
+        request.state.job = stream.request.id
+        return GenerationResponse(stream, self._dispatcher, admitted.limit_headers, head_timeout_s=self._head_timeout_s)
 
-    @router.post(Endpoint.CHAT, responses=RESPONSES, summary="Chat", response_class=Response)
-    async def chat(fields: ChatCompletionRequest, request: Request, key: Key) -> Response:
+
+def completions_router(
+    admission: Admission, dispatcher: Dispatcher, caller: Caller, *, head_timeout_s: float
+) -> APIRouter:
+    """The two generation calls."""
+    router = APIRouter(tags=["completions"])
+    generation = _Generation(admission, dispatcher, caller, head_timeout_s)
+
+    def described(model: type[GenerationRequest], summary: str) -> dict[str, Any]:
+        extra = {**json_body(model), **caller.described}
+        return {"responses": RESPONSES, "summary": summary, "response_class": Response, "openapi_extra": extra}
+
+    @router.post(Endpoint.CHAT, **described(ChatCompletionRequest, "Chat"))
+    async def chat(request: Request) -> Response:
         """Answer a conversation. Fields that are not listed pass through to the engine untouched."""
-        return await generate(Endpoint.CHAT, fields, request, key)
+        return await generation.answer(Endpoint.CHAT, ChatCompletionRequest, request)
 
-    @router.post(Endpoint.COMPLETIONS, responses=RESPONSES, summary="Complete", response_class=Response)
-    async def complete(fields: CompletionRequest, request: Request, key: Key) -> Response:
+    @router.post(Endpoint.COMPLETIONS, **described(CompletionRequest, "Complete"))
+    async def complete(request: Request) -> Response:
         """Continue a text or a list of token ids. Fields that are not listed pass through to the engine untouched."""
-        return await generate(Endpoint.COMPLETIONS, fields, request, key)
+        return await generation.answer(Endpoint.COMPLETIONS, CompletionRequest, request)
 
     return router
 
 
-def _ask(endpoint: Endpoint, fields: GenerationRequest, raw: bytes, request_id: str) -> Ask:
-    """What the model validated, beside the client's own object: that is what the engine gets."""
+def _validated(model: type[GenerationRequest], body: dict[str, Any]) -> GenerationRequest:
     try:
-        body = msgspec.json.decode(raw, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidRequest("The body is not valid JSON.") from error
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise refusal(error.errors(include_url=False, include_context=False, include_input=False), body) from error
+
+
+def _ask(endpoint: Endpoint, fields: GenerationRequest, body: dict[str, Any], request_id: str) -> Ask:
+    """What the model validated, beside the client's own object: that is what the engine gets."""
+    for name in ("n", "prompt"):
+        if name in body:
+            body[name] = getattr(fields, name)  # numbers that others count by: 2.0 is 2
     options = fields.stream_options
-    prompts = body.get("prompt")
-    many = len(prompts) if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int) else 1
     return Ask(
         request_id=request_id,
         endpoint=endpoint,
@@ -82,6 +105,6 @@ def _ask(endpoint: Endpoint, fields: GenerationRequest, raw: bytes, request_id: 
         stream=bool(fields.stream),
         include_usage=bool(options is not None and options.include_usage),
         token_limit=fields.token_limit,
-        choices=(fields.n or 1) * many,
-        pace=body.get("pace"),
+        choices=(fields.n or 1) * fields.prompts,
+        pace=pace_spec(fields.pace),
     )

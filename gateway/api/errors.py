@@ -11,12 +11,14 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gateway import errors
+from gateway.api.validation import refusal
 
 # class: (status, OpenAI's type); the nearest base class in the table counts.
 STATUS: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = MappingProxyType(
@@ -72,11 +74,9 @@ def error_headers(error: errors.GatewayError) -> dict[str, str]:
     return headers
 
 
-def error_response(error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def error_response(error: errors.GatewayError, headers: Mapping[str, str] | None = None) -> Response:
     """The whole answer."""
-    return JSONResponse(
-        error_object(error), status_code=status_of(error), headers={**(headers or {}), **error_headers(error)}
-    )
+    return _response(error_object(error), status_of(error), {**(headers or {}), **error_headers(error)})
 
 
 def error_event(error: errors.GatewayError) -> bytes:
@@ -96,34 +96,46 @@ def _row(error: errors.GatewayError) -> tuple[int, str]:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-async def _on_gateway_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_gateway_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.GatewayError)  # registered for it
     return error_response(error)
 
 
-async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # registered for it
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    param = ".".join(where)[:200] or None
-    message = f"{param}: {first['msg']}" if param else str(first["msg"])
-    return error_response(errors.InvalidRequest(message[:1000], param=param))
+    return error_response(refusal(error.errors(), error.body))
 
 
-async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # registered for it
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = f"Unknown request URL: {request.method} {request.url.path[:200]}."
-        return JSONResponse(_plain(message, "unknown_url"), status_code=404)
+        return _response(_plain(message, "unknown_url"), error.status_code)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         message = f"Not allowed here: {request.method}."
-        return JSONResponse(_plain(message, "method_not_allowed"), status_code=405, headers=error.headers)
-    body = _plain(str(error.detail), "invalid_request")
-    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+        return _response(_plain(message, "method_not_allowed"), error.status_code, {"allow": _methods(request)})
+    return _response(_plain(str(error.detail), "invalid_request"), error.status_code, error.headers)
 
 
-async def _on_bug(_request: Request, _error: Exception) -> JSONResponse:
-    return error_response(errors.GatewayError("The gateway failed; this is a bug of its own."))
+async def _on_bug(request: Request, _error: Exception) -> Response:
+    # Starlette answers outside of every middleware, and the server closes the connection: both must be said here.
+    request_id = request.scope.get("state", {}).get("request_id")
+    headers = {"connection": "close"} | ({"x-request-id": request_id} if request_id else {})
+    return error_response(errors.GatewayError("The gateway failed; this is a bug of its own."), headers)
+
+
+def _methods(request: Request) -> str:
+    """What all routes of this path take together; Starlette names the first route's methods only."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found.update(route.methods or ())
+    return ", ".join(sorted(found))
+
+
+def _response(body: Mapping[str, Any], status: int, headers: Mapping[str, str] | None = None) -> Response:
+    # ASCII, because a message may quote half a surrogate pair, which no other encoding can express.
+    return Response(json.dumps(body), status, headers, "application/json")
 
 
 def _plain(message: str, code: str) -> dict[str, Any]:

@@ -1,22 +1,15 @@
 """What `/admin/keys` takes and answers. Strict: no unknown field, no conversion of types, every size bounded."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from gateway.api.fields import WHOLE, Strict
+from gateway.api.pace_schema import Pace, pace_spec
 from gateway.core.limits import Limits
-from gateway.core.pace import LANGUAGES, RATE, TTFT_S, WORDS_PER_MINUTE, PaceSpec
 from gateway.stores import key_rules
 from gateway.stores.base import MAX_GRACE_S, ApiKey, IssuedKey, KeyChanges, NewKey
 from gateway.stores.key_records import KEY_ID_PATTERN
-
-_LANGUAGE_PATTERN: Final = f"^({'|'.join(LANGUAGES)})([-_][A-Za-z0-9_-]{{1,30}})?$"
-
-
-def _whole(value: object) -> object:
-    """JSON has one kind of number: 60.0 is the integer 60, which pydantic's strict mode would refuse."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=key_rules.MAX_NAME, pattern=key_rules.TEXT_PATTERN)]
 ModelName = Annotated[
@@ -26,41 +19,10 @@ Models = Annotated[list[ModelName], Field(min_length=1, max_length=key_rules.MAX
 KeyId = Annotated[str, StringConstraints(pattern=KEY_ID_PATTERN)]
 Weight = Annotated[float, Field(ge=key_rules.MIN_WEIGHT, le=key_rules.MAX_WEIGHT)]
 UnixTime = Annotated[float, Field(ge=0, le=key_rules.MAX_TIME, description="Unix time in seconds")]
-Limit = Annotated[int, Field(ge=1, le=key_rules.MAX_LIMIT), BeforeValidator(_whole)]
-TimeToFirstToken = Annotated[float, Field(ge=TTFT_S[0], le=TTFT_S[1], description="seconds")]
+Limit = Annotated[int, Field(ge=1, le=key_rules.MAX_LIMIT), WHOLE]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ReaderPace(_Strict):
-    """A reader or a listener, by language or in words per minute (characters, for Chinese and Japanese)."""
-
-    kind: Literal["reading", "listening"]
-    language: Annotated[str, StringConstraints(pattern=_LANGUAGE_PATTERN)] = "en"
-    words_per_minute: Annotated[float, Field(ge=WORDS_PER_MINUTE[0], le=WORDS_PER_MINUTE[1])] | None = None
-    ttft: TimeToFirstToken = 1.0
-
-
-class MachinePace(_Strict):
-    """A program: every token at once."""
-
-    kind: Literal["machine"]
-
-
-class CustomPace(_Strict):
-    """A rate in tokens per second."""
-
-    kind: Literal["custom"] = "custom"
-    ttft: TimeToFirstToken = 1.0
-    rate: Annotated[float, Field(ge=RATE[0], le=RATE[1], description="tokens per second")]
-
-
-KeyPace = Literal["reading", "listening", "machine", "off"] | ReaderPace | MachinePace | CustomPace
-
-
-class KeyLimits(_Strict):
+class KeyLimits(Strict):
     """Limits of a key; null is no limit."""
 
     requests_per_minute: Limit | None = None
@@ -68,7 +30,7 @@ class KeyLimits(_Strict):
     concurrent_streams: Limit | None = None
 
 
-class KeyCreate(_Strict):
+class KeyCreate(Strict):
     """A new key. Without a tenant it is its own; null allows every model, never expires, has no pace of its own."""
 
     name: Name
@@ -76,7 +38,7 @@ class KeyCreate(_Strict):
     weight: Weight = 1.0
     models: Models | None = None
     expires_at: UnixTime | None = None
-    pace: KeyPace | None = None
+    pace: Pace | None = None
     limits: KeyLimits = KeyLimits()
 
     def to_new_key(self) -> NewKey:
@@ -87,7 +49,7 @@ class KeyCreate(_Strict):
             weight=self.weight,
             models=None if self.models is None else tuple(self.models),
             expires_at=self.expires_at,
-            pace=_pace_spec(self.pace),
+            pace=pace_spec(self.pace),
             limits=Limits(**self.limits.model_dump()),
         )
 
@@ -96,7 +58,7 @@ def _nothing() -> None:
     return None
 
 
-class KeyPatch(_Strict):
+class KeyPatch(Strict):
     """Changes to a key. What is absent stays; null takes a restriction away; limits change one by one."""
 
     # Factories, because the description would show plain defaults, and absent does not mean any value.
@@ -104,7 +66,7 @@ class KeyPatch(_Strict):
     weight: Weight = Field(default_factory=float)
     models: Models | None = Field(default_factory=_nothing)
     expires_at: UnixTime | None = Field(default_factory=_nothing)
-    pace: KeyPace | None = Field(default_factory=_nothing)
+    pace: Pace | None = Field(default_factory=_nothing)
     limits: KeyLimits = Field(default_factory=KeyLimits)
 
     def to_changes(self, current: Limits) -> KeyChanges:
@@ -120,20 +82,20 @@ class KeyPatch(_Strict):
         if "expires_at" in given:
             changes["expires_at"] = self.expires_at
         if "pace" in given:
-            changes["pace"] = _pace_spec(self.pace)
+            changes["pace"] = pace_spec(self.pace)
         if "limits" in given:
             present = KeyLimits.model_validate(current, from_attributes=True)
             changes["limits"] = Limits(**{**present.model_dump(), **self.limits.model_dump(exclude_unset=True)})
         return changes
 
 
-class KeyRotate(_Strict):
+class KeyRotate(Strict):
     """How long the present secret stays good, in seconds."""
 
     grace_s: Annotated[float, Field(ge=0, le=MAX_GRACE_S)] = 0.0
 
 
-class KeyPage(_Strict):
+class KeyPage(Strict):
     """Which part of the list."""
 
     model_config = ConfigDict(extra="forbid", strict=False)  # a query holds only text
@@ -183,9 +145,3 @@ class KeyList(BaseModel):
     object: Literal["list"] = "list"
     data: list[KeyView]
     has_more: bool
-
-
-def _pace_spec(pace: str | BaseModel | None) -> PaceSpec | None:
-    if pace is None or isinstance(pace, str):
-        return pace
-    return pace.model_dump(exclude_unset=True, exclude_none=True)

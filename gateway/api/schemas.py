@@ -8,11 +8,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from gateway.api.fields import WHOLE
+from gateway.api.pace_schema import Pace
+
 MAX_TOKENS: Final = 2**31 - 1
 MAX_CHOICES: Final = 128
 
 Model = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-TokenCount = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+TokenCount = Annotated[int, Field(ge=1, le=MAX_TOKENS), WHOLE]
 TokenId = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -35,19 +38,6 @@ class Message(Open):
     content: str | list[ContentPart] | None = None
 
 
-class PaceObject(BaseModel):
-    """How fast the answer is read: `{"kind": "reading", "language": "en", "words_per_minute": 238}` or
-    `{"ttft": 1, "rate": 4.8}` (seconds, tokens per second)."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-PaceField = Annotated[
-    Literal["reading", "listening", "machine", "off"] | PaceObject | None,
-    Field(description="How fast the answer is read; text ahead of the reader is sent in groups.", examples=["reading"]),
-]
-
-
 class GenerationRequest(Open):
     """What both calls share."""
 
@@ -55,16 +45,26 @@ class GenerationRequest(Open):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: TokenCount | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     stop: str | list[str] | None = None
-    pace: PaceField = None
+    pace: Annotated[
+        Pace | None,
+        Field(
+            description="How fast the answer is read; text ahead of a reader is sent in groups.", examples=["reading"]
+        ),
+    ] = None
 
     @property
     def token_limit(self) -> int | None:
         """Tokens that the client allows for one answer."""
         return self.max_tokens
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts there are."""
+        return 1
 
 
 class ChatCompletionRequest(GenerationRequest):
@@ -81,12 +81,18 @@ class ChatCompletionRequest(GenerationRequest):
 class CompletionRequest(GenerationRequest):
     """`POST /v1/completions`."""
 
-    prompt: (
+    prompt: Annotated[
         str
         | Annotated[list[TokenId], Field(min_length=1)]
         | Annotated[list[str], Field(min_length=1)]
-        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)]
-    )
+        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)],
+        WHOLE,
+    ]
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts there are."""
+        return len(self.prompt) if isinstance(self.prompt, list) and not isinstance(self.prompt[0], int) else 1
 
 
 class Answer(BaseModel):
@@ -124,6 +130,11 @@ class ErrorBody(BaseModel):
     """OpenAI's error object."""
 
     error: ErrorDetail
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The refusals of a call, for its description."""
+    return {status: {"model": ErrorBody} for status in statuses}
 
 
 class Health(BaseModel):

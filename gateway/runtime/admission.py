@@ -94,7 +94,7 @@ class Admission:
             raise ModelNotAllowed("This key may not use this model.", param="model")
         pool = self._dispatcher.pool(ask.model)
         pace = self._pace(key, ask)
-        size = measure(ask.body)
+        size = measure(ask.endpoint, ask.body)
         if size.messages > self._max_messages:
             raise InvalidRequest(f"More than {self._max_messages} messages.", param="messages")
         exact = await self._fit(pool, ask, size)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.engines.base import Endpoint
+
 TEMPLATE_TOKENS: Final = 16  # role marks and separators of one message, generously
 FIRST_TOKENS_PER_BYTE: Final = 0.27
 LEARNING: Final = 0.05
@@ -29,9 +31,9 @@ class PromptSize:
         return self.text_bytes + self.messages * TEMPLATE_TOKENS + self.token_ids
 
 
-def measure(body: Mapping[str, Any]) -> PromptSize:
+def measure(endpoint: Endpoint, body: Mapping[str, Any]) -> PromptSize:
     """Measure a chat or text completion request's prompt."""
-    if "messages" in body:
+    if endpoint is Endpoint.CHAT:
         messages = body["messages"]
         texts = list(_texts(messages)) + list(_texts(body.get("tools")))
         return PromptSize(_utf8(texts), len(messages), opaque=_has_media(messages))
