@@ -1,7 +1,8 @@
 """What the gateway costs: nginx and the gateway side by side in one run, before a mock engine with a known schedule.
 
-The harness (a folder given by the user) brings the mock engine, the load client and the measuring; this module starts
-what is to be measured, pins it, asks the harness in rounds so that a slow moment of the machine hits everyone, and divides.
+The harness (a folder given by the user) brings the mock engine, the load client and the measuring. This module starts
+what is to be measured, pins it, asks the harness in rounds so that a slow moment of the machine hits everyone, and
+divides.
 """
 
 import argparse

@@ -17,6 +17,7 @@ from gateway.runtime.sizing import PromptSize
 
 GROUP_LEAD_S: Final = 1.0
 GROUP_S: Final = 0.25
+GRID_S: Final = 0.05
 COMMENT: Final = b": keep-alive\n"  # one line without a blank one: an SDK takes a blank line for an event
 
 
@@ -239,8 +240,9 @@ class Stream:
             lead_s = self.delivered / self._rate - (now - self._paced_from)
             if lead_s > GROUP_LEAD_S:
                 self._leg.pause_reading()
-                # On the grid of group times, so that one wake-up serves every stream that is due.
-                self._gulp = self._call_later(GROUP_S - now % GROUP_S, self._read_on)
+                # On a grid, so that one wake-up serves every stream that is due, and not all of them are due at once.
+                due = (now + GROUP_S) // GRID_S * GRID_S
+                self._gulp = self._call_later(due - now, self._read_on)
 
     def _read_on(self) -> None:
         self._gulp = None
