@@ -87,16 +87,14 @@ class HttpLeg:
         relay = self._relay
         assert relay is not None  # `_streaming` says so
         before = relay.tokens
-        try:
-            out = relay.feed(data)
-        except EngineFailed as error:
-            self._fail(error)
-            return
+        out = relay.feed(data)
         if out or relay.tokens != before:
             self._sink.events(out, relay.tokens - before)
         if relay.usage is not None:
             self._sink.counted(relay.usage)
-        if relay.done:
+        if relay.failure is not None:
+            self._fail(relay.failure)
+        elif relay.done:
             self._stream_done(relay)
 
     def end(self) -> None:

@@ -100,6 +100,7 @@ class ChunkRelay:
         self.tokens = 0
         self.usage: Usage | None = None
         self.done = False
+        self.failure: EngineFailed | None = None
 
     @property
     def finished(self) -> bool:
@@ -109,7 +110,7 @@ class ChunkRelay:
     def feed(self, data: bytes) -> bytes:
         """What of these bytes goes on to the client; `tokens`, `usage` and `done` tell what they held.
 
-        EngineFailed when the engine sends an error, or something that is not a chunk.
+        `failure` is set when the engine sends an error, or something that is not a chunk; what came before it counts.
         """
         # Nearly every read is one event with one token: it is decoded once and passed on as the bytes that came.
         if not self._sse.tail and data.count(b"\n") == 2 and data[:6] == b"data: " and data[-2:] == b"\n\n":
@@ -117,10 +118,14 @@ class ChunkRelay:
             if chunk is not None and len(chunk.choices) == 1 and chunk.choices[0].finish_reason is None:
                 self.tokens += self._count(chunk)
                 return self._clean(data) if self._strip_token_ids or self._rename else data
-        return self._feed(data)
-
-    def _feed(self, data: bytes) -> bytes:
         out: list[bytes] = []
+        try:
+            self._feed(data, out)
+        except EngineFailed as error:
+            self.failure = error
+        return b"".join(out)
+
+    def _feed(self, data: bytes, out: list[bytes]) -> None:
         for payload in self._sse.feed(data):
             if payload == DONE:
                 self.done = True
@@ -134,7 +139,6 @@ class ChunkRelay:
             self._unfinished -= sum(1 for choice in chunk.choices if choice.finish_reason is not None)
             if chunk.choices or chunk.usage is None or self._include_usage:
                 out.append(b"data: " + self._clean(payload) + b"\n\n")
-        return b"".join(out)
 
     def _count(self, chunk: _Chunk) -> int:
         if chunk.usage is not None:
