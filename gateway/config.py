@@ -1,13 +1,14 @@
 """One TOML file, environment overrides, checked once and frozen.
 
 `ANDANTE_SERVER__PORT=8081` overrides `port` in `[server]`: the prefix, then the path with two underscores between its
-parts. Lists (pools, engines) come from the file only, but for `ANDANTE_ENGINES`, a space-separated list of URLs that
+parts, a number for an entry of a list (`ANDANTE_POOLS__0__MODEL`). `ANDANTE_ENGINES`, URLs with spaces between them,
 replaces the engines of the first pool, which is what a container needs.
 """
 
+import copy
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -28,7 +29,7 @@ from gateway.errors import ConfigError, InvalidRequest
 PREFIX: Final = "ANDANTE_"
 ENGINES_VARIABLE: Final = "ANDANTE_ENGINES"
 # Variables that belong to the command line or the scripts, not to the file.
-OTHER_VARIABLES: Final = frozenset({"ANDANTE_ADMIN_KEY", "ANDANTE_VLLM_VENV", ENGINES_VARIABLE})
+OTHER_VARIABLES: Final = frozenset({"ANDANTE_VLLM_VENV", ENGINES_VARIABLE})
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\S+$")]
@@ -125,6 +126,9 @@ class Pool(Section):
         urls = [engine.url for engine in self.engines]
         if len(set(urls)) != len(urls):
             raise ValueError("two engines have the same url")
+        ids = [engine.id or f"engine-{number}" for number, engine in enumerate(self.engines, start=1)]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"two engines have the same id; the ids are {', '.join(ids)}")
         return self
 
 
@@ -166,20 +170,34 @@ def parse_config(raw: dict[str, Any], environ: Mapping[str, str], *, source: str
 
 
 def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
-    for name, value in environ.items():
-        if not name.startswith(PREFIX) or name in OTHER_VARIABLES:
-            continue
-        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        if key and isinstance(merged.setdefault(section, {}), dict):
-            merged[section][key] = value.split() if key == "cors_origins" else value
+    merged = copy.deepcopy(raw)
+    for name, value in sorted(environ.items()):
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES:
+            path = name.removeprefix(PREFIX).lower().split("__")
+            if path[0] not in Config.model_fields or len(path) < 2:
+                raise ConfigError(f"{name}: no such setting; the form is {PREFIX}SERVER__PORT")
+            _put(merged, path, value.split() if path[-1] == "cors_origins" else value, name)
     pools = merged.get("pools")
     if ENGINES_VARIABLE in environ and isinstance(pools, list) and pools and isinstance(pools[0], dict):
         template = dict((pools[0].get("engines") or [{}])[0])
         template.pop("id", None)
-        engines = [{**template, "url": url} for url in environ[ENGINES_VARIABLE].split()]
-        merged["pools"] = [{**pools[0], "engines": engines}, *pools[1:]]
+        pools[0]["engines"] = [{**template, "url": url} for url in environ[ENGINES_VARIABLE].split()]
     return merged
+
+
+def _put(where: Any, path: Sequence[str], value: Any, name: str) -> None:
+    """Set one value inside nested tables and lists; ConfigError when the path leads nowhere."""
+    *parents, last = path
+    for part in parents:
+        if isinstance(where, list) and part.isdigit() and int(part) < len(where):
+            where = where[int(part)]
+        elif isinstance(where, dict):
+            where = where.setdefault(part, {})
+        else:
+            raise ConfigError(f"{name}: the file has no {part!r} to override")
+    if not isinstance(where, dict):
+        raise ConfigError(f"{name}: cannot set {last!r} there")
+    where[last] = value
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

@@ -91,7 +91,7 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
 
 
 def _middleware(settings: Server, logger: logging.Logger) -> list[Middleware]:
-    stack = [Middleware(RequestContext, max_body_bytes=settings.max_body_bytes, logger=logger)]
+    context = Middleware(RequestContext, max_body_bytes=settings.max_body_bytes, logger=logger)
     if settings.cors_origins:
         cors = Middleware(
             CORSMiddleware,
@@ -101,8 +101,8 @@ def _middleware(settings: Server, logger: logging.Logger) -> list[Middleware]:
             allow_headers=("*",) if "*" in settings.cors_origins else (*ALLOWED, *_STAINLESS),
             expose_headers=EXPOSED,
         )
-        stack.append(cors)
-    return stack
+        return [cors, context]
+    return [context]
 
 
 _STAINLESS: Final = tuple(

@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.errors import error_response
-from gateway.errors import BodyTooLarge
+from gateway.errors import BodyTooLarge, GatewayError
 
 REQUEST_ID: Final = "x-request-id"
 _GOOD_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -54,6 +54,13 @@ class RequestContext:
         except _TooLarge:
             error = BodyTooLarge(f"The request body is larger than {self._max_body_bytes} bytes.")
             await error_response(error, {"connection": "close"})(scope, receive, send_with_id)
+        except Exception:
+            # The edge of a request's task: whatever broke, the client gets an answer with its request's id.
+            self._logger.exception("request_failed", extra={"request_id": request_id})
+            if status:
+                raise  # the response has begun: only cutting it tells the client
+            bug = GatewayError("The gateway failed; this is a bug of its own.")
+            await error_response(bug)(scope, receive, send_with_id)
         finally:
             # A job has its own line, with what became of it; one line a request is enough.
             if "job" not in scope.get("state", {}):

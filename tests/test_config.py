@@ -1,0 +1,101 @@
+"""The configuration: read once, every mistake named by its key, frozen."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.cli import main
+from gateway.config import load_config, parse_config
+from gateway.errors import ConfigError
+
+ENGINE = {"url": "http://127.0.0.1:9001"}
+
+
+def raw(**sections: Any) -> dict[str, Any]:
+    """The smallest configuration, with sections added."""
+    return {"pools": [{"model": "m", "engines": [ENGINE]}], **sections}
+
+
+def test_defaults_are_filled_in() -> None:
+    """One pool with one engine is a whole configuration."""
+    config = parse_config(raw(), {})
+
+    assert (config.server.port, config.auth.required, config.pools[0].policy) == (8080, True, "fcfs")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"server": {"port": 70_000}}, "server.port"),
+        ({"server": {"prot": 1}}, "server.prot"),
+        ({"pools": []}, "pools"),
+        ({"pools": [{"model": "m", "engines": []}]}, "pools.0.engines"),
+        ({"pools": [{"model": "m", "engines": [{"url": "ftp://x"}]}]}, "pools.0.engines.0.url"),
+        ({"pools": [{"model": "m", "policy": "lottery", "engines": [ENGINE]}]}, "pools.0.policy"),
+        ({"pools": [{"model": "m", "pace": "sprint", "engines": [ENGINE]}]}, "pools.0.pace"),
+        ({"pools": [{"model": "m", "engines": [ENGINE, ENGINE]}]}, "same url"),
+        ({"pools": [{"model": "m", "engines": [ENGINE, {"url": "http://b", "id": "engine-1"}]}]}, "same id"),
+        ({"pools": [{"model": "m", "engines": [ENGINE]}] * 2}, "same model"),
+        ({"auth": {"admin_key": "short"}}, "auth.admin_key"),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(changes: dict[str, Any], key: str) -> None:
+    """The message says where to look."""
+    with pytest.raises(ConfigError, match=key):
+        parse_config({**raw(), **changes}, {})
+
+
+def test_the_environment_overrides_the_file() -> None:
+    """Sections, entries of lists, and the engines of a container."""
+    environ = {
+        "ANDANTE_SERVER__PORT": "1234",
+        "ANDANTE_SERVER__CORS_ORIGINS": "http://a http://b",
+        "ANDANTE_POOLS__0__MODEL": "other",
+        "ANDANTE_ENGINES": "http://one:1 http://two:2",
+        "HOME": "/nowhere",
+    }
+
+    config = parse_config(raw(server={"port": 1}), environ)
+
+    assert (config.server.port, config.server.cors_origins) == (1234, ("http://a", "http://b"))
+    assert config.pools[0].model == "other"
+    assert [engine.url for engine in config.pools[0].engines] == ["http://one:1", "http://two:2"]
+
+
+@pytest.mark.parametrize("name", ["ANDANTE_SERVER_PORT", "ANDANTE_NOTHING__X", "ANDANTE_POOLS__7__MODEL"])
+def test_a_variable_that_overrides_nothing_is_refused(name: str) -> None:
+    """A misspelt variable is not silently without effect."""
+    with pytest.raises(ConfigError, match=name):
+        parse_config(raw(), {name: "1"})
+
+
+def test_the_admin_key_is_not_shown() -> None:
+    """Neither the configuration's repr nor an error about it holds the secret."""
+    assert "secret-secret-secret" not in repr(parse_config(raw(auth={"admin_key": "secret-secret-secret"}), {}))
+    with pytest.raises(ConfigError) as caught:
+        parse_config(raw(auth={"admin_key": "s3cret"}), {})
+    assert "s3cret" not in caught.value.message
+
+
+def test_it_is_frozen() -> None:
+    """Nothing changes a configuration after the start."""
+    config = parse_config(raw(), {})
+
+    with pytest.raises(ValidationError):
+        config.server.port = 1
+
+
+def test_check_config_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2 and the key for a bad file, 0 for a good one, and no traceback for none or nonsense."""
+    file = tmp_path / "andante.toml"
+    assert main(["check-config", str(file)]) == 2
+    file.write_text("= nonsense")
+    assert main(["check-config", str(file)]) == 2
+    file.write_text('[server]\nport = "x"\n[[pools]]\nmodel = "m"\nengines = [{ url = "http://e" }]\n')
+    assert main(["check-config", str(file)]) == 2
+    assert "server.port" in capsys.readouterr().err
+    file.write_text('[[pools]]\nmodel = "m"\nengines = [{ url = "http://e" }]\n')
+    assert main(["check-config", str(file)]) == 0
+    assert load_config(file, {}).pools[0].model == "m"
