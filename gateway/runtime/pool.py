@@ -132,10 +132,18 @@ class Pool:
         try:
             facts = await slot.engine.probe()
         except EngineFailed as error:
-            slot.failures += 1
-            if slot.failures >= FAILURES_UNTIL_DOWN or slot.state is EngineState.UNKNOWN:
-                self._become(slot, EngineState.DOWN, error.message, changed)
-            return
+            self._unwell(slot, error.message, changed)
+        except Exception as error:  # noqa: BLE001 - the task's edge: what one engine sends must not end the watch over all
+            self._unwell(slot, repr(error), changed)
+        else:
+            self._well(slot, facts, changed)
+
+    def _unwell(self, slot: EngineSlot, detail: str, changed: Callable[[], None]) -> None:
+        slot.failures += 1
+        if slot.failures >= FAILURES_UNTIL_DOWN or slot.state is EngineState.UNKNOWN:
+            self._become(slot, EngineState.DOWN, detail, changed)
+
+    def _well(self, slot: EngineSlot, facts: EngineFacts, changed: Callable[[], None]) -> None:
         before, told_before = slot.capacity(), slot.facts
         slot.failures = 0
         slot.facts = replace(facts, context_tokens=facts.context_tokens or slot.facts.context_tokens)

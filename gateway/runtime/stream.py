@@ -18,6 +18,7 @@ from gateway.runtime.sizing import PromptSize
 GROUP_LEAD_S: Final = 1.0
 GROUP_S: Final = 0.25
 GRID_S: Final = 0.05
+MAX_HELD: Final = 64  # reads that wait for a client whose socket still holds an earlier answer
 COMMENT: Final = b": keep-alive\n"  # one line without a blank one: an SDK takes a blank line for an event
 
 
@@ -115,6 +116,8 @@ class Stream:
                 self.release_head()
         if self._outlet is None:
             self._held.append(data)
+            if len(self._held) >= MAX_HELD:
+                self.block()
         elif data:
             self._deliver(data, now)
 
@@ -177,6 +180,7 @@ class Stream:
         self._outlet = outlet
         held, self._held = b"".join(self._held), []
         self._paced_from = self._now()
+        self.resume()
         if held:
             self._deliver(held, self._paced_from)
 
