@@ -150,6 +150,7 @@ class Connection(asyncio.Protocol):
         self._reset()
         self._reused = True
         if keep:
+            self.resume_reading()  # a paced reader's last tokens may have paused it
             self._channel.give_back(self)
         elif self._transport is not None:
             self._transport.close()
