@@ -20,11 +20,16 @@ from gateway.runtime.admission import Admission, Ask
 from gateway.runtime.dispatcher import Dispatcher
 
 BODIES: Final = (ChatCompletionRequest, CompletionRequest)
+EVENT: Final = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string", "description": "A chunk as JSON, an error object, or `[DONE]`."}},
+}
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "model": Answer,
         "description": "The answer; with `stream: true` server-sent events, the last of them `data: [DONE]`.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"itemSchema": EVENT}},
     },
     **errors(400, 401, 403, 404, 413, 429, 502, 503, 504),
 }

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.emulator.faults import Faults
 
@@ -26,14 +26,23 @@ class Refused(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
-class StreamOptions(BaseModel):
+class NullIsAbsent(BaseModel):
+    """OpenAI's clients may send null for what they leave to the server, and vLLM takes it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class StreamOptions(NullIsAbsent):
     """What a stream shows besides text."""
 
     include_usage: bool = False
     continuous_usage_stats: bool = False
 
 
-class Generate(BaseModel):
+class Generate(NullIsAbsent):
     """What both endpoints share."""
 
     model_config = ConfigDict(extra="allow")
