@@ -90,7 +90,7 @@ def measure_round(
     """One pass over the candidates: CPU for all, latency for direct and machine pace, memory for machine pace."""
     results: dict[str, Any] = {}
     for candidate in candidates:
-        tests = {"direct": "latency", "nginx": "cpu", "gateway-machine": "cpu,latency,rss"}.get(candidate.name, "cpu")
+        tests = {"direct": "latency", "nginx": "cpu", "gateway-machine": "rss,cpu,latency"}.get(candidate.name, "cpu")
         print(f"round {number}: {candidate.name} ({tests})", file=sys.stderr, flush=True)
         out = harness / f"{candidate.name}-{number}.json"
         url = f"http://127.0.0.1:{candidate.port}/v1/chat/completions"
