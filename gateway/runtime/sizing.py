@@ -5,6 +5,7 @@ the engine is asked only when that bound does not settle it. For scheduling and 
 times the pool's own tokens per byte, learned from the prompts that engines counted.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,8 @@ from typing import Any, Final
 from gateway.engines.base import Endpoint
 
 TEMPLATE_TOKENS: Final = 16  # role marks and separators of one message, generously
+PREAMBLE_TOKENS: Final = 64  # a template's own opening words, and the beginning of the answer
+TOOLS_PREAMBLE_BYTES: Final = 1024  # how templates explain tools
 FIRST_TOKENS_PER_BYTE: Final = 0.27
 LEARNING: Final = 0.05
 
@@ -28,15 +31,17 @@ class PromptSize:
     @property
     def most_tokens(self) -> int:
         """An upper bound for prompts of text."""
-        return self.text_bytes + self.messages * TEMPLATE_TOKENS + self.token_ids
+        return self.text_bytes + PREAMBLE_TOKENS + self.messages * TEMPLATE_TOKENS + self.token_ids
 
 
 def measure(endpoint: Endpoint, body: Mapping[str, Any]) -> PromptSize:
     """Measure a chat or text completion request's prompt."""
     if endpoint is Endpoint.CHAT:
         messages = body["messages"]
-        texts = list(_texts(messages)) + list(_texts(body.get("tools")))
-        return PromptSize(_utf8(texts), len(messages), opaque=_has_media(messages))
+        size = sum(_message_bytes(message) for message in messages)
+        if tools := body.get("tools"):
+            size += TOOLS_PREAMBLE_BYTES + _json_bytes(tools)
+        return PromptSize(size, len(messages), opaque=_has_media(messages))
     prompt = body.get("prompt")
     prompts = prompt if isinstance(prompt, list) else [prompt]
     ids = sum(1 for item in prompts if isinstance(item, int))
@@ -61,17 +66,27 @@ class TokenRatio:
             self._ratio += LEARNING * (min(1.0, seen) - self._ratio)
 
 
-def _texts(value: Any) -> Iterable[str]:
-    """Every string inside a JSON value, keys of objects left out."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
+def _message_bytes(message: Mapping[str, Any]) -> int:
+    """Content as text, everything else as the JSON that a template may make of it."""
+    size = 0
+    for name, value in message.items():
+        if isinstance(value, str):
+            size += _utf8((value,))
+        elif name == "content" and isinstance(value, list):
+            size += len(value) + _utf8(text for part in value for text in _strings(part))
+        elif value is not None:
+            size += _json_bytes(value)
+    return size
+
+
+def _strings(part: Any) -> Iterable[str]:
+    values = part.values() if isinstance(part, dict) else (part,)
+    return (value for value in values if isinstance(value, str))
+
+
+def _json_bytes(value: Any) -> int:
+    """With spaces and escapes: no template writes it longer, but for indentation, which tokenizers take in runs."""
+    return len(json.dumps(value))
 
 
 def _utf8(texts: Iterable[str]) -> int:
