@@ -25,6 +25,7 @@ STATUS: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = MappingProx
     {
         errors.GatewayError: (500, "server_error"),
         errors.InvalidRequest: (400, "invalid_request_error"),
+        errors.KeyRevoked: (409, "invalid_request_error"),
         errors.Unauthenticated: (401, "authentication_error"),
         errors.Forbidden: (403, "permission_error"),
         errors.NotFound: (404, "invalid_request_error"),
@@ -64,9 +65,11 @@ def error_object(error: errors.GatewayError) -> dict[str, Any]:
 def error_headers(error: errors.GatewayError) -> dict[str, str]:
     """When to come back, for clients that obey."""
     headers: dict[str, str] = {}
-    if error.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-        headers["retry-after-ms"] = str(max(1, math.ceil(error.retry_after_s * 1000)))
+    # A broken engine is found out within a second, and then the request goes elsewhere.
+    retry_after_s = 1.0 if isinstance(error, errors.EngineFailed) else error.retry_after_s
+    if retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(retry_after_s)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(retry_after_s * 1000)))
     elif isinstance(error, errors.LimitExceeded):
         headers["x-should-retry"] = "false"
     if isinstance(error, errors.Unauthenticated):

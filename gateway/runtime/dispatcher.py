@@ -143,6 +143,8 @@ class Dispatcher:
             return
         detail = str(error)
         self._instrument.leg_failed(pool.settings.model, engine_id, error.code, detail)
+        if isinstance(error, EngineBusy):
+            pool.busy(engine_id)
         if self._retry(pool, stream, engine_id, error):
             observe(pool, stream, self._instrument)
             stream.drop_leg()
@@ -154,7 +156,8 @@ class Dispatcher:
     def _retry(self, pool: Pool, stream: Stream, engine_id: str, error: EngineError) -> bool:
         if stream.produced or isinstance(error, EngineRefused) or stream.legs >= pool.settings.attempts:
             return False
-        return isinstance(error, EngineBusy | EngineFailed) and pool.ready_besides(engine_id)
+        # A full engine has room again later, and the queue is ours; a broken one needs another to take over.
+        return isinstance(error, EngineBusy) or (isinstance(error, EngineFailed) and pool.ready_besides(engine_id))
 
     # ---- plans
 

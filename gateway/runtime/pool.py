@@ -121,6 +121,15 @@ class Pool:
         slot.failures = FAILURES_UNTIL_DOWN
         self._become(slot, EngineState.DOWN, "connection refused", changed)
 
+    def busy(self, engine_id: str) -> None:
+        """The engine refused a job as one too many: what else runs there is what it can hold for now.
+
+        The probes widen it again, so its jobs wait in our queue and not at its door.
+        """
+        slot = self._slots[engine_id]
+        slot.max_running = min(slot.max_running, max(0, self.scheduler.running(engine_id) - 1))
+        self.scheduler.engine(engine_id, slot.capacity())
+
     async def _watch(self, slot: EngineSlot, changed: Callable[[], None]) -> None:
         while True:
             await self._probe(slot, changed)
@@ -160,16 +169,14 @@ class Pool:
         No server tells how many sequences it runs at once. One at its ceiling has requests waiting and always the same
         number running; a request that merely waits for the end of the present iteration does not look like that.
         """
-        running, waiting = slot.facts.running, slot.facts.waiting
-        if running is None or waiting is None:
-            return
+        running, waiting = slot.facts.running or 0, slot.facts.waiting or 0
         mine = self.scheduler.running(slot.id)
         pinned = waiting > 0 and running > 0 and running == before.running and mine >= running + waiting
         slot.pinned = slot.pinned + 1 if pinned else 0
         if slot.pinned >= PROBES_UNTIL_PINNED:
             slot.max_running = min(slot.max_running, running)
         elif waiting == 0 and mine >= slot.max_running < slot.engine.settings.max_running:
-            slot.max_running += 1
+            slot.max_running += max(1, slot.max_running // 8)
 
     def _become(self, slot: EngineSlot, state: EngineState, detail: str, changed: Callable[[], None]) -> None:
         if slot.state is state:

@@ -87,6 +87,18 @@ async def test_another_engine_takes_over(
     await eventually(lambda: house.first.running() == 0)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_full_engine_gets_the_job_later(
+    house: House, clients: Clients, faults: httpx2.AsyncClient, status: int
+) -> None:
+    """The only engine says that it is full: the job waits in the gateway's queue, and its client sees only a delay."""
+    await faults.post("/emulator/faults", json={"status": status, "count": 1})
+
+    sse = await (await clients(house.alone, {**ASK, "stream": True})).sse()
+
+    assert (sse.done, sse.error, sse.text) == (True, None, house.text)
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [
