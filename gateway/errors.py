@@ -4,6 +4,7 @@
     +-- ConfigError
     +-- InvalidRequest
     |   +-- ContextTooLong
+    |   +-- KeyRevoked
     +-- BodyTooLarge
     +-- Unauthenticated
     +-- Forbidden
@@ -63,6 +64,12 @@ class ContextTooLong(InvalidRequest):
     """Prompt and answer together do not fit the model's context."""
 
     code = "context_length_exceeded"
+
+
+class KeyRevoked(InvalidRequest):
+    """A revoked key takes no more changes."""
+
+    code = "key_revoked"
 
 
 class BodyTooLarge(GatewayError):

@@ -29,11 +29,12 @@ PathId = Annotated[str, Path(pattern=KEY_ID_PATTERN, description="the key's id, 
 
 _Responses = dict[int | str, dict[str, Any]]
 _ERRORS: Final[_Responses] = {
-    400: {"model": ErrorBody, "description": "A field is bad, or the key is revoked already."},
+    400: {"model": ErrorBody, "description": "A field is bad."},
     401: {"model": ErrorBody, "description": "The admin key is missing or wrong."},
     503: {"model": ErrorBody, "description": "The key store cannot be used now."},
 }
 _UNKNOWN: Final[_Responses] = {404: {"model": ErrorBody, "description": "There is no such key."}}
+_REVOKED: Final[_Responses] = {409: {"model": ErrorBody, "description": "The key is revoked."}}
 _WITH_BODY: Final[_Responses] = errors(413)
 
 
@@ -58,17 +59,17 @@ def keys_router(store: KeyStore, clock: Clock, admin: AdminAuth) -> APIRouter:
         """One key."""
         return KeyView.of(store.get(key_id))
 
-    @router.patch("/{key_id}", responses=_UNKNOWN | _WITH_BODY)
+    @router.patch("/{key_id}", responses=_UNKNOWN | _REVOKED | _WITH_BODY)
     async def update_key(key_id: PathId, body: KeyPatch) -> KeyView:
         """Change a key. What is absent stays as it is; null takes a restriction away."""
         return KeyView.of(store.update(key_id, body.to_changes(store.get(key_id).limits)))
 
-    @router.delete("/{key_id}", responses=_UNKNOWN)
+    @router.post("/{key_id}/revoke", responses=_UNKNOWN)
     async def revoke_key(key_id: PathId) -> KeyView:
-        """End a key at once and for ever."""
+        """End a key at once and for ever; it stays in the list."""
         return KeyView.of(store.revoke(key_id, now=clock.wall()))
 
-    @router.post("/{key_id}/rotate", responses=_UNKNOWN | _WITH_BODY)
+    @router.post("/{key_id}/rotate", responses=_UNKNOWN | _REVOKED | _WITH_BODY)
     async def rotate_key(key_id: PathId, body: KeyRotate | None = None) -> IssuedKeyView:
         """Give a key a new secret; the present one stays good for `grace_s` seconds."""
         grace_s = body.grace_s if body is not None else 0.0

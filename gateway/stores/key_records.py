@@ -14,7 +14,7 @@ import secrets
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from gateway.errors import InvalidRequest, NotFound
+from gateway.errors import InvalidRequest, KeyRevoked, NotFound
 from gateway.stores.base import ApiKey, IssuedKey, KeyChanges, NewKey
 from gateway.stores.key_rules import check_changes, check_grace, check_new
 
@@ -119,7 +119,7 @@ def matching(record: KeyRecord | None, secret: str, now: float) -> ApiKey | None
 
 def _check_alive(record: KeyRecord) -> None:
     if record.key.revoked_at is not None:
-        raise InvalidRequest("The key is revoked.")
+        raise KeyRevoked("The key is revoked.")
 
 
 def _new_secret(key_id: str) -> str:

@@ -145,16 +145,16 @@ async def test_rotation_and_its_grace(client: httpx2.AsyncClient, store: KeyStor
 
 
 async def test_revocation(client: httpx2.AsyncClient, store: KeyStore, clock: ManualClock) -> None:
-    """DELETE ends the key; it stays in the list; changing it is refused."""
+    """The key ends at once; it stays in the list; changing it is refused."""
     key = await made(client)
-    revoked = await client.delete(f"/keys/{key['id']}")
+    revoked = await client.post(f"/keys/{key['id']}/revoke")
 
     assert (revoked.status_code, revoked.json()["revoked_at"]) == (200, clock.wall())
     assert store.find(key["secret"], now=clock.wall()) is None
     assert [each["id"] for each in (await client.get("/keys")).json()["data"]] == [key["id"]]
-    assert (await client.patch(f"/keys/{key['id']}", json={"name": "x"})).status_code == 400
-    assert (await client.post(f"/keys/{key['id']}/rotate")).status_code == 400
-    assert (await client.delete(f"/keys/{key['id']}")).json() == revoked.json()
+    assert (await client.patch(f"/keys/{key['id']}", json={"name": "x"})).status_code == 409
+    assert (await client.post(f"/keys/{key['id']}/rotate")).status_code == 409
+    assert (await client.post(f"/keys/{key['id']}/revoke")).json() == revoked.json()
 
 
 async def test_the_list_is_paged(client: httpx2.AsyncClient) -> None:
@@ -174,7 +174,7 @@ async def test_the_list_is_paged(client: httpx2.AsyncClient) -> None:
         ("POST", "/keys"),
         ("GET", f"/keys/{UNKNOWN}"),
         ("PATCH", f"/keys/{UNKNOWN}"),
-        ("DELETE", f"/keys/{UNKNOWN}"),
+        ("POST", f"/keys/{UNKNOWN}/revoke"),
         ("POST", f"/keys/{UNKNOWN}/rotate"),
     ],
 )
@@ -192,7 +192,7 @@ async def test_nothing_opens_without_the_admin_key(client: httpx2.AsyncClient, m
     [
         ("GET", f"/keys/{UNKNOWN}"),
         ("PATCH", f"/keys/{UNKNOWN}"),
-        ("DELETE", f"/keys/{UNKNOWN}"),
+        ("POST", f"/keys/{UNKNOWN}/revoke"),
         ("POST", f"/keys/{UNKNOWN}/rotate"),
         ("GET", f"/keys?after={UNKNOWN}"),
     ],
