@@ -17,16 +17,17 @@ class SseDecoder:
 
     def __init__(self) -> None:
         self.tail = b""  # the unfinished event
+        self._after_cr = False  # a LF that comes now belongs to a line end that has been seen
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of the events that are complete now, in order.
 
         EngineFailed when an event outgrows the limit.
         """
+        if self._after_cr or b"\r" in data:
+            data = self._plain_newlines(data)
         if self.tail:
             data = self.tail + data
-        if b"\r" in data:
-            data = _plain_newlines(data)
         end = data.rfind(b"\n\n")
         if end < 0:
             self._keep(data)
@@ -45,12 +46,12 @@ class SseDecoder:
             raise EngineFailed("The engine sent an event that is too large.")
         self.tail = tail
 
-
-def _plain_newlines(data: bytes) -> bytes:
-    """CRLF and lone CR become LF; a CR at the very end waits for what follows it."""
-    held = b"\r" if data.endswith(b"\r") else b""
-    body = data[: len(data) - len(held)]
-    return body.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+    def _plain_newlines(self, data: bytes) -> bytes:
+        """CRLF and lone CR become LF, also where the network has cut a CRLF."""
+        if self._after_cr:
+            data = data.removeprefix(b"\n")
+        self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 def _payload(event: bytes) -> bytes | None:
