@@ -41,7 +41,8 @@ class OpenAIEngine:
 
     async def probe(self) -> EngineFacts:
         models = await self._get_json("/v1/models")
-        entries = [entry for entry in models.get("data", ()) if isinstance(entry, dict)]
+        listed = models.get("data")
+        entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         names = tuple(str(entry["id"]) for entry in entries if "id" in entry)
         if self._engine_model not in names:
             raise EngineFailed(f"The engine does not serve the model {self._engine_model!r}.")

@@ -1,5 +1,6 @@
 """vLLM (and the emulator, which has its shape): token ids in streams, facts from /metrics, the exact prompt length."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -88,4 +89,4 @@ def _gauges(text: str) -> dict[str, float]:
 
 
 def _count(value: float | None) -> int | None:
-    return None if value is None else int(value)
+    return int(value) if value is not None and math.isfinite(value) else None

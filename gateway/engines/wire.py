@@ -91,6 +91,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from it
 
     def data_received(self, data: bytes) -> None:
+        if self._receiver is None and self._channel.is_idle(self):
+            self.abort()  # an answer to nothing must not become the answer to the next request
+            return
         self._silent = False
         try:
             self._parser.feed_data(data)

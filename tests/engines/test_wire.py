@@ -1,0 +1,254 @@
+"""Generations over a real socket, against a server that does as it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gateway.engines.base import Endpoint, EngineSettings, Leg, LegRequest
+from gateway.engines.leg import engine_error
+from gateway.engines.openai import OpenAIEngine
+from gateway.errors import EngineBusy, EngineError, EngineFailed, EngineRefused
+from tests.engines.scripted import CHUNK, DONE, LAST, Server, Sink, answering, chunked, scripted, sized
+from tests.support.ports import unused_port
+from tests.support.waiting import eventually
+
+ANSWER = b'{"model":"m","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
+STREAM = chunked(CHUNK, CHUNK + LAST, DONE)
+
+
+@asynccontextmanager
+async def engine(url: str, **settings: object) -> AsyncIterator[OpenAIEngine]:
+    made = OpenAIEngine(EngineSettings("e", url, "openai", "m", **settings))  # type: ignore[arg-type]
+    yield made
+    await made.close()
+
+
+async def ask(made: OpenAIEngine, *, stream: bool = True, name: str = "leg") -> tuple[Leg, Sink]:
+    sink = Sink()
+    return await made.start(LegRequest(name, Endpoint.CHAT, {"x": 1}, stream=stream), sink), sink
+
+
+async def idle(made: OpenAIEngine, count: int = 1) -> None:
+    """Wait until that many connections are ready for the next request."""
+    await eventually(lambda: len(made._channel._idle) == count)
+
+
+async def test_a_stream_and_a_connection_that_is_used_again() -> None:
+    """Chunked, with a length, whole answers and errors: one connection for all."""
+    responses = [STREAM, sized(ANSWER), sized(b"{}", 500), sized(CHUNK + LAST + DONE, kind="text/event-stream"), STREAM]
+    async with scripted(answering(*responses)) as server, engine(server.url, api_key="secret") as made:
+        for number, stream in enumerate([True, False, True, True, True]):
+            _, sink = await ask(made, stream=stream, name=f"leg-{number}")
+            error = await sink.ended()
+            assert isinstance(error, EngineFailed) is (number == 2)
+            if stream and error is None:
+                assert sink.data.endswith(CHUNK + LAST)
+                assert sink.tokens == sink.data.count(b"data:")
+            await idle(made)
+
+        assert server.connections == 1
+        for number, request in enumerate(server.requests):
+            assert request.startswith(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:")
+            assert b"x-request-id: leg-%d\r\n" % number in request
+            assert b"authorization: Bearer secret\r\n" in request
+
+
+async def test_a_stale_connection_is_replaced_once() -> None:
+    """The engine closed it as the request came: sent again on a fresh one. A fresh one that breaks is a failure."""
+
+    async def script(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.connections == 1:
+            await answering(STREAM)(server, reader, writer)  # reads the second request and closes
+        elif server.connections == 2:
+            await answering(STREAM)(server, reader, writer)
+        else:
+            await server.request(reader)
+
+    async with scripted(script) as server, engine(server.url) as made:
+        for connections in (1, 2):
+            _, sink = await ask(made)
+            assert await sink.ended() is None
+            assert server.connections == connections
+            await idle(made)
+        _, sink = await ask(made)  # stale again, and the fresh one is closed in silence
+        error = await sink.ended()
+
+        assert isinstance(error, EngineFailed)
+        assert server.connections == 3
+        assert len(server.requests) == 5
+
+
+async def test_a_body_may_end_with_its_connection() -> None:
+    """Where no length is promised; where one is, that is a break."""
+    until_end = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + ANSWER
+    async with scripted(answering(until_end, then_close=True)) as server, engine(server.url) as made:
+        _, sink = await ask(made, stream=False)
+        assert await sink.ended() is None
+        assert sink.answer == ANSWER
+        assert made._channel._idle == []
+    async with scripted(answering(sized(ANSWER)[:-5], then_close=True)) as server, engine(server.url) as made:
+        _, sink = await ask(made, stream=False)
+        assert isinstance(await sink.ended(), EngineFailed)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        chunked(CHUNK, LAST),
+        chunked(CHUNK, DONE),
+        chunked(CHUNK, LAST, end=False),
+        chunked(CHUNK, kind="text/html"),
+        sized(b"{}"),
+        b"garbage\r\n\r\n",
+        b"",
+        chunked(CHUNK, b'data: {"error":{"message":"x"}}\n\n', DONE),
+        chunked(CHUNK)[:-9] + b"zz\r\nnot a chunk",
+    ],
+    ids=["no-done", "no-reason", "cut", "html", "json", "no-http", "nothing", "error", "bad-chunk"],
+)
+async def test_a_stream_that_does_not_end_well(response: bytes) -> None:
+    """Never a clean end, and the connection is not used again."""
+    async with scripted(answering(response, then_close=True)) as server, engine(server.url) as made:
+        _, sink = await ask(made)
+
+        assert isinstance(await sink.ended(), EngineFailed)
+        await eventually(lambda: not made._channel._open)
+        assert made._channel._idle == []
+
+
+@pytest.mark.parametrize("body", [b"", b"garbage", b'{"choices"', b"[1]"])
+async def test_a_whole_answer_that_is_none(body: bytes) -> None:
+    """What is not a JSON object is not passed on."""
+    async with scripted(answering(sized(body))) as server, engine(server.url) as made:
+        _, sink = await ask(made, stream=False)
+
+        assert isinstance(await sink.ended(), EngineFailed)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "message", "param"),
+    [
+        (400, b'{"error":{"message":"no","type":"T","param":"p"}}', EngineRefused, "no", "p"),
+        (422, b'{"message":"no","object":"error"}', EngineRefused, "no", None),
+        (413, b'{"error":"no"}', EngineRefused, "no", None),
+        (400, b"<html>", EngineRefused, "The engine refused the request.", None),
+        (429, b"", EngineBusy, None, None),
+        (503, b"", EngineBusy, None, None),
+        (500, b"", EngineFailed, None, None),
+        (401, b"", EngineFailed, None, None),
+        (404, b'{"error":{"message":"no model"}}', EngineFailed, None, None),
+        (302, b"", EngineFailed, None, None),
+    ],
+)
+def test_refusals(status: int, body: bytes, kind: type[EngineError], message: str | None, param: str | None) -> None:
+    """The client's fault, another engine's chance, or a broken engine."""
+    error = engine_error(status, body)
+
+    assert type(error) is kind
+    assert message is None or error.message == message
+    assert error.param == param
+
+
+async def test_an_engine_that_is_not_there() -> None:
+    """Known at once, or after the connect timeout."""
+    async with engine(f"http://127.0.0.1:{unused_port()}") as made:
+        with pytest.raises(EngineFailed, match="cannot be reached"):
+            await ask(made)
+
+
+async def test_an_abort_closes_the_connection_and_nothing_more_is_heard() -> None:
+    """In the middle of a stream; a second abort does nothing."""
+    async with scripted(answering(chunked(CHUNK, end=False))) as server, engine(server.url) as made:
+        leg, sink = await ask(made)
+        await eventually(lambda: sink.tokens == 1)
+        leg.abort()
+        leg.abort()
+        await eventually(lambda: server.lost == 1)
+
+        assert not sink.over.done()
+        assert made._channel._open == set()
+
+
+async def test_reading_pauses_and_goes_on_in_one_gulp() -> None:
+    """What comes meanwhile stays in the kernel and is then taken in few reads."""
+    gulp = asyncio.Event()
+
+    async def script(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(chunked(CHUNK, end=False))
+        await gulp.wait()
+        for _ in range(200):
+            writer.write(chunked(CHUNK, end=False).partition(b"\r\n\r\n")[2])
+            await writer.drain()
+        writer.write(chunked(LAST, DONE).partition(b"\r\n\r\n")[2])
+        server.lost = -1  # everything is sent
+        await server.request(reader)
+
+    async with scripted(script) as server, engine(server.url) as made:
+        leg, sink = await ask(made)
+        await eventually(lambda: sink.tokens == 1)
+        leg.pause_reading()
+        gulp.set()
+        await eventually(lambda: server.lost == -1)
+        assert sink.tokens == 1
+        reads, events = 0, sink.events
+
+        def counted(data: bytes, tokens: int) -> None:
+            nonlocal reads
+            reads += 1
+            events(data, tokens)
+
+        sink.events = counted  # type: ignore[method-assign]
+        leg.resume_reading()
+        assert await sink.ended() is None
+
+        assert sink.tokens == 202
+        assert reads <= 10
+
+
+async def test_an_end_that_is_late_does_not_hold_the_client() -> None:
+    """[DONE] ends the leg; the connection is kept if the body then ends, and dropped if it does not."""
+    late = asyncio.Event()
+
+    async def script(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.request(reader)
+        writer.write(chunked(LAST, DONE, end=False))
+        await late.wait()
+        writer.write(b"0\r\n\r\n")
+        await server.request(reader)
+
+    async with scripted(script) as server, engine(server.url) as made:
+        _, sink = await ask(made)
+        assert await sink.ended() is None
+        assert made._channel._idle == []
+        late.set()
+        await idle(made)
+        assert server.connections == 1
+
+
+async def test_an_idle_connection_that_speaks_is_dropped() -> None:
+    """An answer to nothing must not become the answer to the next request."""
+    speak = asyncio.Event()
+
+    async def script(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if server.connections == 2:
+            await answering(sized(ANSWER))(server, reader, writer)
+            return
+        await server.request(reader)
+        writer.write(STREAM)
+        await speak.wait()
+        writer.write(sized(b'{"not":"yours"}'))
+        await server.request(reader)
+
+    async with scripted(script) as server, engine(server.url) as made:
+        _, sink = await ask(made)
+        assert await sink.ended() is None
+        await idle(made)
+        speak.set()
+        await eventually(lambda: not made._channel._open)
+        _, sink = await ask(made, stream=False)
+
+        assert await sink.ended() is None
+        assert (sink.answer, server.connections) == (ANSWER, 2)
