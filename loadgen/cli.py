@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import overhead
+from loadgen import overhead, profile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,5 +13,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cost = commands.add_parser("overhead", help="measure the gateway's own cost beside nginx's")
     overhead.add_arguments(cost)
     cost.set_defaults(run=overhead.run)
+    share = commands.add_parser("profile", help="show where the gateway's CPU goes")
+    profile.add_arguments(share)
+    share.set_defaults(run=profile.run)
     args = parser.parse_args(argv)
     return int(args.run(args))
