@@ -43,10 +43,13 @@ async def scripted(
     """A server that plays the script on every connection, and closes it then."""
     server = Server()
     writers: list[asyncio.StreamWriter] = []
+    players: list[asyncio.Task[None]] = []
 
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.connections += 1
         writers.append(writer)
+        if (player := asyncio.current_task()) is not None:
+            players.append(player)
         try:
             await script(server, reader, writer)
         finally:
@@ -59,6 +62,7 @@ async def scripted(
     listener.close()
     for writer in writers:
         writer.transport.abort()
+    await asyncio.gather(*players)
     await listener.wait_closed()
 
 
