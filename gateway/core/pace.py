@@ -2,7 +2,8 @@
 
 Rules of this file. A pace is two numbers, the expected time to the first token in seconds and the expected
 rate afterwards in tokens per second; everything else (language, words per minute) is converted to them here
-and nowhere else. A machine's pace is an expectation only: what is sent to a machine is never held back.
+and nowhere else. Paces that count characters or seconds of media instead of tokens are made in `units`. A
+machine's pace is an expectation only: what is sent to a machine is never held back.
 
 Sources of the reading speeds. Reading aloud by language: Trauzettel-Klosinski & Dietz 2012 (the IReST
 texts), Investigative Ophthalmology & Visual Science 53:5452, doi 10.1167/iovs.11-8284. Silent reading of
@@ -20,7 +21,8 @@ from typing import Final, Literal, NamedTuple, NoReturn
 
 from gateway.errors import InvalidRequest
 
-PaceKind = Literal["reading", "listening", "machine", "custom"]
+PaceKind = Literal["reading", "listening", "machine", "custom", "media"]
+PaceUnit = Literal["token", "character", "second"]
 PaceSpec = str | Mapping[str, str | float]
 
 _ENGLISH_SILENT_WPM: Final = 238.0
@@ -67,11 +69,17 @@ LANGUAGES: Final[Mapping[str, Language]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a reader expects: the first token after `ttft_s` seconds, then `rate` tokens per second."""
+    """What a reader expects: the first token after `ttft_s` seconds, then `rate` tokens per second.
+
+    `unit` is what is counted instead, where it is not tokens: `rate` is in units per second. Showing begins once
+    `start_units` units are there, or all if there are fewer (a player's start buffer).
+    """
 
     kind: PaceKind
     ttft_s: float
     rate: float
+    unit: PaceUnit = "token"
+    start_units: float = 0.0
 
     @property
     def paced(self) -> bool:
