@@ -30,10 +30,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(level: str) -> logging.Logger:
-    """Send our log and uvicorn's to standard error; the logger to use."""
+    """Send our log, uvicorn's and asyncio's to standard error; the logger to use."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    for name in (LOGGER, "uvicorn.error"):
+    for name in (LOGGER, "uvicorn.error", "asyncio"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False

@@ -1,7 +1,7 @@
 """What happens by the clock alone: accounts are settled, silent clients hear something, the stuck are given up."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -48,21 +48,23 @@ class Caretaker:
         self._timeouts = timeouts
 
     async def account(self) -> None:
-        while True:
-            await asyncio.sleep(ACCOUNT_S)
-            for stream in self._owner.streams:
-                if stream.produced != stream.flushed:
-                    observe(self._owner.pool(stream.request.model), stream, self._instrument)
+        await _every(ACCOUNT_S, self._settle)
 
     async def sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now = self._clock.now()
-            for stream in self._owner.streams:
-                self._look_at(stream, now)
-            for pool in self._owner.pools:
-                running = sum(pool.scheduler.running(slot.id) for slot in pool.slots)
-                self._instrument.pool_load(pool.settings.model, pool.scheduler.waiting, running)
+        await _every(SWEEP_S, self._look_around)
+
+    def _settle(self) -> None:
+        for stream in self._owner.streams:
+            if stream.produced != stream.flushed:
+                observe(self._owner.pool(stream.request.model), stream, self._instrument)
+
+    def _look_around(self) -> None:
+        now = self._clock.now()
+        for stream in self._owner.streams:
+            self._look_at(stream, now)
+        for pool in self._owner.pools:
+            running = sum(pool.scheduler.running(slot.id) for slot in pool.slots)
+            self._instrument.pool_load(pool.settings.model, pool.scheduler.waiting, running)
 
     def _look_at(self, stream: Stream, now: float) -> None:
         request = stream.request
@@ -82,3 +84,14 @@ class Caretaker:
         if not stream.request.leg.stream:
             return settings.answer_timeout_s
         return settings.first_token_timeout_s if stream.first_token_at is None else settings.stall_timeout_s
+
+
+async def _every(period_s: float, step: Callable[[], None]) -> None:
+    """Take the step for ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(period_s)
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - the task's edge: one bad round must not be the last
+            loop.call_exception_handler({"message": "a round of the caretaker failed", "exception": error})

@@ -240,7 +240,9 @@ class Dispatcher:
         if stream.usage is not None:
             self._pools[request.model].ratio.learn(request.size, end.prompt_tokens)
         self._instrument.tokens(request.model, end.completion_tokens - stream.flushed)
-        request.meter.release(end.prompt_tokens + end.completion_tokens if stream.legs else 0)
+        # Whom the engine failed before the first token, or never started, owes nothing.
+        free = not stream.legs or (error is not None and not stream.produced)
+        request.meter.release(0 if free else end.prompt_tokens + end.completion_tokens)
         self._instrument.job_ended(end)
         stream.finish(error)
 
