@@ -74,11 +74,12 @@ class IterationModel:
 class LatencyFit:
     """The model of one engine, learned while it works.
 
-    `prior` is believed until observations say otherwise. `forgetting` is the weight that an observation of `every`
-    iterations keeps with each later one. Robust: an iteration further than `outlier` times the usual error from what
-    was predicted counts only as far as that, so that a pause of the engine moves little, while a lasting change
-    raises the usual error and is followed. Bounded: what is known about a term that does not vary stays as it was
-    (the covariance is capped), and no coefficient is reported below 0. ValueError for settings out of range.
+    `prior` is believed until observations say otherwise. What was seen `memory` iterations ago counts 1/e of what is
+    seen now; each step of the fit takes the mean of `every` iterations. Robust: an iteration further than `outlier`
+    times the usual error from what was predicted counts only as far as that, so that a pause of the engine moves
+    little, while a lasting change raises the usual error and is followed. Bounded: what is known about a term that
+    does not vary stays as it was (the covariance is capped), and no coefficient is reported below 0. ValueError for
+    settings out of range.
     """
 
     __slots__ = (
@@ -96,16 +97,14 @@ class LatencyFit:
         "_terms",
     )
 
-    def __init__(
-        self, prior: IterationModel, *, forgetting: float = 0.99, every: int = 16, outlier: float = 4.0
-    ) -> None:
-        if not (0.5 <= forgetting <= 1 and every >= 1 and outlier > 0):
-            raise ValueError("forgetting must be in [0.5, 1], every at least 1, outlier positive")
+    def __init__(self, prior: IterationModel, *, memory: int = 500, every: int = 16, outlier: float = 4.0) -> None:
+        if not (1 <= every <= memory and outlier > 0):
+            raise ValueError("every must be from 1 to memory, outlier positive")
         given = (prior.base_s, prior.per_sequence_s, prior.per_context_token_s, prior.per_prefill_token_s)
         self._terms = [term * scale for term, scale in zip(given, _SCALES, strict=True)]
         self._covariance = [[_CAP if i == j else 0.0 for j in _TERMS] for i in _TERMS]
         self._error = max(sum(self._terms) / 4, 1e-6)  # usual distance from the prediction; wide until known
-        self._forgetting = forgetting
+        self._forgetting = math.exp(-every / memory)
         self._every = every
         self._outlier = outlier
         self._fits = 0
