@@ -13,7 +13,7 @@ COMMENT = ": keep-alive"
 
 async def test_comments_in_a_silence_are_single_lines(client: httpx2.AsyncClient) -> None:
     """No blank line after a comment: OpenAI's SDKs would take it for an event."""
-    lines = await lines_of(client, chat(emulator_faults={"slow_first_token_s": 2.5}))
+    lines = await lines_of(client, chat(emulator_faults={"slow_first_token_s": 3.5}))
     comments = list(itertools.takewhile(lambda line: line == COMMENT, lines))
 
     assert len(comments) >= 2
@@ -29,7 +29,6 @@ async def test_a_failure_after_the_headers_is_an_event(client: httpx2.AsyncClien
     lines = await lines_of(client, chat(emulator_faults=faults))
     events = events_of(lines)
 
-    assert COMMENT in lines
     assert [event["error"]["code"] for event in events] == ["engine_failed"]
     assert events[0]["error"]["type"] == "upstream_error"
     assert lines[-2:] == ["", ""]
