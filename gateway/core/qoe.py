@@ -24,11 +24,15 @@ at a fixed H, and in a delay of the whole answer.
 `exact_qoe` computes this literally and is the reference for `QoeTracker` (tracker.py), tests and shared vectors.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.core.pace import Pace
+
+INSTANT_S: Final = 1e-9
+"""Nearer to `ttft` than this counts as not after it: what is due by then is too little to divide by."""
 
 Away = Sequence[tuple[float, float]]
 """When the reader was away: (left, back) in seconds since arrival, ascending, apart; the last `back` may be inf."""
@@ -76,12 +80,14 @@ def exact_qoe(
     if ending is Ending.FAILED:
         return 0.0
     ended = reader_time(ended_at_s, away)
-    arrived = [Delivery(reader_time(d.at_s, away), d.units, d.quality) for d in deliveries]
+    # Who gave up while away gets no more of what came after that, though on the reader's clock it is the same instant.
+    last_s = ended_at_s if ending is Ending.LEFT else math.inf
+    known = (d for d in deliveries if d.at_s <= last_s)
+    arrived = [Delivery(reader_time(d.at_s, away), d.units, d.quality) for d in known]
     if ending is Ending.LEFT:
-        arrived = [d for d in arrived if d.at_s <= ended]
-        return _quality(arrived) * _until(pace, arrived, ended)
+        return _until(pace, arrived, ended)
     if not any(d.units for d in arrived):
-        return 1.0 if ended <= pace.ttft_s else 0.0
+        return 1.0 if ended - pace.ttft_s <= INSTANT_S else 0.0
     segments = read_times(pace, arrived, complete=True)
     return _quality(arrived) * _finished(pace, segments)
 
@@ -133,13 +139,13 @@ def _finished(pace: Pace, segments: list[Segment]) -> float:
 
 
 def _until(pace: Pace, arrived: list[Delivery], horizon_s: float) -> float:
-    if horizon_s <= pace.ttft_s:
+    if horizon_s - pace.ttft_s <= INSTANT_S:
         return 1.0
     area = 0.0
     for begin, units in read_times(pace, arrived, complete=False):
         reading = min(max(0.0, horizon_s - begin), units / pace.rate)
         area += pace.rate * reading**2 / 2 + units * max(0.0, horizon_s - begin - units / pace.rate)
-    return min(1.0, area / (pace.rate * (horizon_s - pace.ttft_s) ** 2 / 2))
+    return min(1.0, area / (pace.rate * (horizon_s - pace.ttft_s) ** 2 / 2)) * _quality(arrived)
 
 
 def _quality(arrived: list[Delivery]) -> float:

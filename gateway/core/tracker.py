@@ -10,8 +10,7 @@ Definitions and rules: qoe.py. Rules of this file:
 """
 
 from gateway.core.pace import Pace
-
-_INSTANT_S = 1e-9  # nearer to `ttft` than this counts as not after it
+from gateway.core.qoe import INSTANT_S
 
 
 class QoeTracker:
@@ -96,7 +95,7 @@ class QoeTracker:
         """The answer is complete; returns its QoE."""
         if self._final is None:
             if not self._delivered:
-                self._final = 1.0 if self._time(now) <= _INSTANT_S else 0.0
+                self._final = 1.0 if self._time(now) <= INSTANT_S else 0.0
             else:
                 if not self._open:
                     self._begin(self._last)
@@ -182,7 +181,7 @@ class QoeTracker:
         if self._away_since is not None or speed <= 0:
             return self.wait(horizon_s, now)
         horizon, first = at + horizon_s, at + start_delay_s
-        if horizon <= _INSTANT_S:
+        if horizon <= INSTANT_S:
             return 1.0
         extra = self._extra(first, speed, horizon)
         mix = self._quality
@@ -198,7 +197,7 @@ class QoeTracker:
             return 0.0
         at = now - self._origin
         horizon = at + horizon_s
-        if horizon <= _INSTANT_S or speed <= 0:
+        if horizon <= INSTANT_S or speed <= 0:
             return 0.0
         first = at + start_delay_s
         if speed < self._rate or self._worth != self._delivered or (self._start and not self._open):
@@ -263,7 +262,7 @@ class QoeTracker:
 
     def _judge(self, horizon: float, extra: float, quality: float) -> float:
         """The unfinished QoE at `horizon` with this much area more."""
-        if horizon <= _INSTANT_S:
+        if horizon <= INSTANT_S:
             return 1.0
         due = self._rate * horizon * horizon / 2
         return min(1.0, (self._area_at(horizon) + extra) / due) * quality

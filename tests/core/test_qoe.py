@@ -80,7 +80,10 @@ def test_one_stall(m: int, rest: int, stall: float) -> None:
         ([], Ending.FAILED, 0.5, 0.0),
         (tokens(0.5), Ending.FAILED, 0.6, 0.0),
         ([], Ending.LEFT, 0.9, 1.0),
+        ([], Ending.LEFT, 1.0 + 1e-12, 1.0),
         ([], Ending.LEFT, 1.1, 0.0),
+        ([Delivery(0.5, 9, 0.5)], Ending.LEFT, 0.9, 1.0),
+        ([Delivery(0.5, 9, 0.5)], Ending.LEFT, 2.0, 0.5),
         ([], Ending.FINISHED, 0.9, 1.0),
         ([], Ending.FINISHED, 1.1, 0.0),
         (tokens(0.1), Ending.LEFT, 1.0, 1.0),
@@ -108,6 +111,13 @@ def test_an_absence_is_never_held_against_the_stream() -> None:
 
     assert exact_qoe(PACE, stalled, away=[(1.4, 70.0)]) == 1.0 == exact_qoe(PACE, whole)
     assert exact_qoe(PACE, stalled) < 0.6
+
+
+def test_who_gives_up_while_away_gets_nothing_after_that() -> None:
+    """Although all of an absence is one instant on the reader's clock."""
+    away, deliveries = [(2.0, 9.0)], [*tokens(1.0, 3.0), Delivery(5.0, 50, 0.5)]
+
+    assert exact_qoe(PACE, deliveries, Ending.LEFT, 4.0, away) == exact_qoe(PACE, tokens(1.0), Ending.LEFT, 2.0)
 
 
 @pytest.mark.parametrize("start", [0.0, 2.0, 4.0])
