@@ -1,6 +1,5 @@
 """`POST /v1/chat/completions` and `POST /v1/completions`."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -15,7 +14,7 @@ from gateway.api.pace_schema import pace_spec
 from gateway.api.schemas import Answer, ChatCompletionRequest, CompletionRequest, GenerationRequest, errors
 from gateway.api.validation import refusal
 from gateway.engines.base import Endpoint
-from gateway.errors import GatewayError, LimitExceeded
+from gateway.errors import GatewayError
 from gateway.runtime.admission import Admission, Ask
 from gateway.runtime.dispatcher import Dispatcher
 
@@ -56,10 +55,7 @@ class _Generation:
         try:
             admitted = await self._admission.admit(key, ask)
         except GatewayError as error:
-            headers: Mapping[str, str] = {}
-            if isinstance(error, LimitExceeded):
-                headers = await self._admission.limit_headers(key)
-            return error_response(error, headers)
+            return error_response(error, await self._admission.limit_headers(key))
         stream = admitted.stream
         request.state.job = stream.request.id
         return GenerationResponse(stream, self._dispatcher, admitted.limit_headers, head_timeout_s=self._head_timeout_s)

@@ -174,6 +174,14 @@ class RateLimiter:
         if hold is not None:
             self._end(hold, used_total, now)
 
+    def cancel(self, reservation: Reservation, now: float) -> None:
+        """Undo a reservation whose request never became a job: the request itself is given back too."""
+        hold = self._holds.pop(reservation.id, None)
+        if hold is not None:
+            self._end(hold, 0, now)
+            if hold.account.requests:
+                hold.account.requests.refund(1, now)
+
     def state(self, key_id: str, limits: Limits, now: float) -> LimitState:
         """Where the key stands, without taking anything."""
         self.expire(now)

@@ -148,10 +148,15 @@ class Scheduler:
         rejects = tuple(self._expire(now))
         starts: list[Start] = []
         resumes: list[Resume] = []
+        aside: list[Job] = []
         while (job := self._policy.peek()) is not None:
             engine_id = self._place(job)
             if engine_id is None:
-                break
+                if not self._waits_for_another_engine(job):
+                    break
+                self._policy.discard(job)
+                aside.append(job)
+                continue
             if job.state is JobState.PAUSED:
                 resumes.append(Resume(job.spec.id, engine_id, Reason.ROOM))
             else:
@@ -160,6 +165,8 @@ class Scheduler:
             self._forget_waiting(job)
             job.move(JobEvent.PLACE)
             job.engine_id = engine_id
+        for job in aside:
+            self._policy.push(job)
         return Plan(start=tuple(starts), resume=tuple(resumes), reject=rejects, wake_at=self._wake_at())
 
     def running(self, engine_id: str) -> int:
@@ -195,7 +202,7 @@ class Scheduler:
         An engine that has failed this job gets it again only when no other one is ready: a broken engine is always
         idle, and would use up the job's attempts while a good one is just full.
         """
-        need = tokens_to_reserve(job.context_tokens, job.prompt_tokens, job.spec.max_tokens, self._assumed_output)
+        need = self._need(job)
         best: tuple[bool, float, str] | None = None
         untried = False
         for engine_id, load in self._engines.items():
@@ -210,6 +217,14 @@ class Scheduler:
         self._engines[engine_id].take(need)
         job.reserved = need
         return engine_id
+
+    def _waits_for_another_engine(self, job: Job) -> bool:
+        """Whether an engine has room for the job and only its failure there keeps it away: others may go before it."""
+        need = self._need(job)
+        return any(load.fits(need) for engine_id, load in self._engines.items() if engine_id in job.avoid)
+
+    def _need(self, job: Job) -> int:
+        return tokens_to_reserve(job.context_tokens, job.prompt_tokens, job.spec.max_tokens, self._assumed_output)
 
     def _expire(self, now: float) -> Iterator[Reject]:
         while (deadline := self._wake_at()) is not None and deadline <= now:

@@ -7,15 +7,18 @@ through httpx2 instead (`docs/decisions/0002-token-path.md`).
 
 import asyncio
 import contextlib
+import errno
 import ssl
 from typing import Final, Protocol, cast
 from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
-from gateway.errors import EngineFailed
+from gateway.errors import EngineBusy, EngineFailed
 
 MAX_IDLE: Final = 256
+# No fault of the engine's: too many open files, no buffers, no ports.
+OUR_SHORTAGE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 DRAIN_S: Final = 2.0
 
 
@@ -200,8 +203,10 @@ class Channel:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 _, connection = await self.loop.create_connection(lambda: Connection(self), host, port, ssl=self._tls)
-        except (OSError, TimeoutError) as error:
-            raise EngineFailed("The engine cannot be reached.") from error
+        except OSError as error:  # a TimeoutError is one
+            if error.errno in OUR_SHORTAGE:
+                raise EngineBusy(f"The gateway has no socket left for the engine: {error.strerror}.") from error
+            raise EngineFailed(f"The engine cannot be reached: {error.strerror or type(error).__name__}.") from error
         self._open.add(connection)
         return connection
 

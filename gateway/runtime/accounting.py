@@ -33,7 +33,7 @@ def job_end(stream: Stream, error: GatewayError | None, outcome: str | None, now
         model=stream.request.model,
         outcome=outcome or (error.code if error is not None else "completed"),
         prompt_tokens=usage.prompt_tokens if usage is not None else stream.request.prompt_tokens,
-        completion_tokens=max(stream.produced, usage.completion_tokens if usage is not None else 0),
+        completion_tokens=(usage.completion_tokens if usage is not None else 0) or stream.produced,
         queue_s=since_arrival(stream.started_at),
         ttft_s=since_arrival(stream.first_token_at),
         total_s=now - stream.arrived,

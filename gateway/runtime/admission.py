@@ -116,7 +116,8 @@ class Admission:
         try:
             stream = self._dispatcher.submit(request)
         except Exception:
-            meter.release(0)
+            # Refused by us and for our own reasons: the key has not used its request.
+            self._limits.cancel(reservation, now=self._clock.now())
             raise
         return Admitted(stream, reservation.state.headers())
 

@@ -14,6 +14,7 @@ from gateway.runtime.stream import Stream
 
 ACCOUNT_S: Final = 0.1
 SWEEP_S: Final = 1.0
+FROZEN_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,32 @@ class Caretaker:
         now = self._clock.now()
         for stream in self._owner.streams:
             self._look_at(stream, now)
+        self._leave_frozen_engines(now)
         for pool in self._owner.pools:
             running = sum(pool.scheduler.running(slot.id) for slot in pool.slots)
             self._instrument.pool_load(pool.settings.model, pool.scheduler.waiting, running)
 
+    def _leave_frozen_engines(self, now: float) -> None:
+        """An engine that answers no probe and sends nothing at all will not begin an answer either.
+
+        Silence alone is not enough, since a busy engine may be slow to answer a probe while it generates.
+        """
+        heard: dict[tuple[str, str], float] = {}
+        for stream in self._owner.streams:
+            if stream.engine_id is not None:
+                place = (stream.request.model, stream.engine_id)
+                heard[place] = max(heard.get(place, 0.0), stream.last_heard)
+        for stream in self._owner.streams:
+            if stream.engine_id is None or stream.first_token_at is not None:
+                continue
+            model = stream.request.model
+            if self._owner.pool(model).is_down(stream.engine_id) and now - heard[model, stream.engine_id] > FROZEN_S:
+                stream.failed(EngineFailed("The engine is down and silent."))
+
     def _look_at(self, stream: Stream, now: float) -> None:
         request = stream.request
         # Also a stream that stands still must show its reservation that it lives.
-        request.meter.settle(request.prompt_tokens + stream.produced if stream.legs else 0)
+        request.meter.settle(request.prompt_tokens + stream.produced if stream.produced else 0)
         if stream.blocked_at is not None:
             if now - stream.blocked_at > self._timeouts.stalled_s:
                 self._owner.give_up(stream, "client_stalled")

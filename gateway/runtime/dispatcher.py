@@ -17,7 +17,6 @@ from gateway.errors import (
     EngineBusy,
     EngineError,
     EngineFailed,
-    EngineRefused,
     GatewayError,
     ModelNotFound,
     NoEngineReady,
@@ -148,16 +147,19 @@ class Dispatcher:
         if self._retry(pool, stream, engine_id, error):
             observe(pool, stream, self._instrument)
             stream.drop_leg()
-            pool.scheduler.leg_ended(stream.request.id, LegEnded(failed=True))
+            # A full engine may have the job again, when it has room.
+            pool.scheduler.leg_ended(stream.request.id, LegEnded(failed=not isinstance(error, EngineBusy)))
             self._plan(pool)
         else:
             self._conclude(stream, error)
 
     def _retry(self, pool: Pool, stream: Stream, engine_id: str, error: EngineError) -> bool:
-        if stream.produced or isinstance(error, EngineRefused) or stream.legs >= pool.settings.attempts:
+        if stream.produced:
             return False
-        # A full engine has room again later, and the queue is ours; a broken one needs another to take over.
-        return isinstance(error, EngineBusy) or (isinstance(error, EngineFailed) and pool.ready_besides(engine_id))
+        if isinstance(error, EngineBusy):
+            return True  # it waits in our queue, for as long as anyone may
+        attempts_left = stream.legs < pool.settings.attempts
+        return isinstance(error, EngineFailed) and attempts_left and pool.ready_besides(engine_id)
 
     # ---- plans
 
@@ -195,6 +197,8 @@ class Dispatcher:
             leg = await pool.engine(engine_id).start(stream.leg_request(), stream)
         except EngineFailed as error:
             pool.unreachable(engine_id, lambda: self._plan(pool))
+            failure: EngineError = error
+        except EngineBusy as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - the task's edge: a bug in an adapter must not leave a client waiting
             self._instrument.leg_failed(pool.settings.model, engine_id, "internal_error", repr(error))

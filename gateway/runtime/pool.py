@@ -91,6 +91,10 @@ class Pool:
     def engine(self, engine_id: str) -> Engine:
         return self._slots[engine_id].engine
 
+    def is_down(self, engine_id: str) -> bool:
+        """Whether the probes have given the engine up."""
+        return self._slots[engine_id].state is EngineState.DOWN
+
     def ready_besides(self, engine_id: str) -> bool:
         """Whether another engine could take over."""
         return any(s.state is EngineState.READY for s in self._slots.values() if s.id != engine_id)

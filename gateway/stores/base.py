@@ -154,5 +154,8 @@ class LimitStore(Protocol):
     def release(self, reservation: Reservation, used_total: int, *, now: float) -> None:
         """End a reservation and refund what was not used; idempotent."""
 
+    def cancel(self, reservation: Reservation, *, now: float) -> None:
+        """Undo a reservation whose request never became a job."""
+
     async def state(self, key_id: str, limits: Limits, *, now: float) -> LimitState:
         """Where the key stands. Raises Unavailable."""

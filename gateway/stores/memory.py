@@ -99,5 +99,8 @@ class MemoryLimitStore:
     def release(self, reservation: Reservation, used_total: int, *, now: float) -> None:
         self._limiter.release(reservation, used_total, now)
 
+    def cancel(self, reservation: Reservation, *, now: float) -> None:
+        self._limiter.cancel(reservation, now)
+
     async def state(self, key_id: str, limits: Limits, *, now: float) -> LimitState:
         return self._limiter.state(key_id, limits, now)

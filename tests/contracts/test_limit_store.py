@@ -107,3 +107,14 @@ async def test_a_lost_reservation_ends_by_itself(store: LimitStore) -> None:
 
     assert await remaining(store, TTL_S) == (60, 600)
     assert store.settle(alive, 0, now=TTL_S)
+
+
+async def test_what_never_became_a_job_is_undone(store: LimitStore) -> None:
+    """Cancelling gives back the request, the tokens and the stream, once."""
+    reservation = await store.reserve("key", LIMITS, 150, now=0.0)
+
+    store.cancel(reservation, now=0.0)
+    store.cancel(reservation, now=0.0)
+    store.release(reservation, 150, now=0.0)
+
+    assert await remaining(store, 0.0) == (60, 600)

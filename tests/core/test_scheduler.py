@@ -205,3 +205,19 @@ def test_mistakes_of_the_caller_change_nothing() -> None:
             call("nobody")
 
     assert (len(subject), subject.waiting, subject.running("e")) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_job_that_waits_for_another_engine_lets_others_by(policy: str) -> None:
+    """The engine that failed it stands idle: jobs behind it start there, and it keeps its place for the other one."""
+    subject = scheduler(policy, engines={"bad": EngineCapacity(1), "full": EngineCapacity(1)})
+    for name in ("poison", "busy", "good"):
+        subject.add(spec(name, tenant=name), 0.0)
+    assert subject.plan(0.0).start == (start("poison", "bad"), start("busy", "full"))
+    subject.leg_ended("poison", LegEnded(failed=True))
+
+    assert subject.plan(1.0).start == (start("good", "bad"),)
+
+    subject.remove("busy")
+    subject.leg_ended("busy", LegEnded())
+    assert subject.plan(2.0).start == (start("poison", "full"),)
