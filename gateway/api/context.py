@@ -7,13 +7,23 @@ import uuid
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.errors import error_response
 from gateway.errors import BodyTooLarge, GatewayError
 
 REQUEST_ID: Final = "x-request-id"
+REFUSED: Final = "refused"
+"""Where the server leaves, in a request's state, the status with which it refused the rest of the body."""
+
+LEFT: Final = 499
 _GOOD_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+def request_id_of(given: str) -> str:
+    """The client's id, if it is a sane one, else a new one."""
+    return given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 class RequestContext:
@@ -32,8 +42,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        given = headers.get(REQUEST_ID.encode(), b"").decode("latin-1")
-        request_id = given if _GOOD_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = request_id_of(headers.get(REQUEST_ID.encode(), b"").decode("latin-1"))
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
         begun = time.perf_counter()
@@ -54,6 +63,8 @@ class RequestContext:
         except _TooLarge:
             error = BodyTooLarge(f"The request body is larger than {self._max_body_bytes} bytes.")
             await error_response(error, {"connection": "close"})(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass  # it left before its body was whole: nobody to answer, and no fault of ours
         except Exception:
             # The edge of a request's task: whatever broke, the client gets an answer with its request's id.
             self._logger.exception("request_failed", extra={"request_id": request_id})
@@ -73,7 +84,7 @@ class RequestContext:
                 "request_id": request_id,
                 "method": scope["method"],
                 "path": scope["path"][:200],
-                "status": status or 499,
+                "status": status or scope.get("state", {}).get(REFUSED, LEFT),
                 "ms": round(seconds * 1000, 1),
                 "tenant": scope.get("state", {}).get("tenant"),
             },
