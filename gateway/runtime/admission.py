@@ -12,7 +12,7 @@ from gateway.engines.base import Endpoint, LegRequest
 from gateway.errors import ContextTooLong, InvalidRequest, ModelNotAllowed
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.pool import Pool
-from gateway.runtime.sizing import PromptSize, measure
+from gateway.runtime.sizing import PromptSize, longest_ids, measure
 from gateway.runtime.stream import JobRequest, Stream
 from gateway.stores.base import ApiKey, LimitStore
 
@@ -131,11 +131,18 @@ class Admission:
         wanted = ask.token_limit or 1
         if context is None or size.most_tokens + wanted <= context:
             return None
-        exact = None if size.opaque else await pool.tokenize(ask.endpoint, ask.body)
-        if exact is not None and exact + wanted > context:
+        exact: int | None = size.token_ids
+        longest: int | None
+        if exact and not size.text_bytes:
+            longest = longest_ids(ask.body)
+        elif size.opaque or isinstance(ask.body.get("prompt"), list):
+            return None  # pictures, or several texts, each with the whole context: the engine decides
+        else:
+            exact = longest = await pool.tokenize(ask.endpoint, ask.body)
+        if longest is not None and longest + wanted > context:
             raise ContextTooLong(
                 f"This model's maximum context length is {context} tokens. However, the request asks for "
-                f"{exact + wanted} tokens ({exact} in the prompt, {wanted} for the answer).",
+                f"{longest + wanted} tokens ({longest} in the prompt, {wanted} for the answer).",
                 param="messages" if ask.endpoint is Endpoint.CHAT else "prompt",
             )
         return exact

@@ -49,6 +49,12 @@ def measure(endpoint: Endpoint, body: Mapping[str, Any]) -> PromptSize:
     return PromptSize(_utf8(item for item in prompts if isinstance(item, str)), 1, token_ids=ids)
 
 
+def longest_ids(body: Mapping[str, Any]) -> int:
+    """The tokens of the longest prompt of those that came as token ids: each has the whole context to itself."""
+    prompt = body["prompt"]
+    return max((len(item) for item in prompt if isinstance(item, list)), default=len(prompt))
+
+
 class TokenRatio:
     """Tokens per byte of a pool's prompts, learned as they are counted."""
 

@@ -197,6 +197,26 @@ async def test_a_prompt_that_does_not_fit(
     assert (response.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", param)
 
 
+@pytest.mark.parametrize("prompt", [[5] * CONTEXT, [[5], [5] * CONTEXT]])
+async def test_token_ids_that_do_not_fit(client: httpx2.AsyncClient, prompt: list[Any]) -> None:
+    """They need no tokenizer to be counted."""
+    response = await client.post(COMPLETIONS, json={"model": MODEL, "prompt": prompt, "max_tokens": 1})
+    error = error_of(response)
+
+    assert (response.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", "prompt")
+    assert f"{CONTEXT} in the prompt" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "prompt", [[[5] * (CONTEXT - 1)] * 2, [5] * (CONTEXT - 1), ["the river " * (CONTEXT // 9)] * 2]
+)
+async def test_every_prompt_has_the_context_to_itself(client: httpx2.AsyncClient, prompt: list[Any]) -> None:
+    """Several may be longer than it together."""
+    response = await client.post(COMPLETIONS, json={"model": MODEL, "prompt": prompt, "max_tokens": 1})
+
+    assert response.status_code == 200, response.text
+
+
 async def test_what_the_engine_refuses(client: httpx2.AsyncClient) -> None:
     """400 in the engine's own words."""
     response = await client.post(CHAT, json=chat(stop=""))
