@@ -65,9 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    config = load_config(args.config)
-    overrides = {name: value for name in ("host", "port") if (value := getattr(args, name)) is not None}
-    config = config.model_copy(update={"server": config.server.model_copy(update=overrides)})
+    flags = {name: value for name in ("host", "port") if (value := getattr(args, name)) is not None}
+    config = load_config(args.config, flags=flags)
     uvloop.run(serve(config, _announce))
     return 0
 

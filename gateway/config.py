@@ -8,11 +8,15 @@ replaces the engines of the first pool, which is what a container needs.
 import copy
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv6Address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -31,7 +35,38 @@ ENGINES_VARIABLE: Final = "ANDANTE_ENGINES"
 # Variables that belong to the command line or the scripts, not to the file.
 OTHER_VARIABLES: Final = frozenset({"ANDANTE_VLLM_VENV", ENGINES_VARIABLE})
 
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
+NO_FLAGS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+def _usable(url: str) -> str:
+    """The URL, when an engine can be asked there; ValueError says what is wrong with it."""
+    if not (url.isascii() and url.isprintable()):
+        raise ValueError("a URL is of printable ASCII; names in other scripts begin with xn--")
+    parts = urlsplit(url)
+    if not parts.hostname:
+        raise ValueError("the URL names no host")
+    address, bracket, after = parts.netloc.rpartition("@")[2].partition("]")
+    if bracket:
+        IPv6Address(address.removeprefix("["))  # raises what we raise
+        if after and not after.startswith(":"):
+            raise ValueError(f"a colon and a port may follow the address, not {after!r}")
+    parts.hostname.encode("idna")  # as every look-up of the name will
+    if parts.port == 0:
+        raise ValueError("port 0 cannot be called")
+    if parts.query or parts.fragment:
+        raise ValueError("an engine's URL has no query and no fragment")
+    return url
+
+
+def _same_engine(url: str) -> tuple[str, str, int, str]:
+    """What two URLs of one engine have in common, however they are written."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return parts.scheme, parts.hostname or "", port, parts.path.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]\S*$"), AfterValidator(_usable)]
+Host = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\S+$")]
 
 
@@ -42,7 +77,7 @@ class Section(BaseModel):
 class Server(Section):
     """Where to listen and what to accept. Sizes in bytes, times in seconds."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535)
     cors_origins: tuple[str, ...] = ()
     max_body_bytes: int = Field(8 << 20, ge=1024)
@@ -123,8 +158,7 @@ class Pool(Section):
 
     @model_validator(mode="after")
     def _distinct_engines(self) -> "Pool":
-        urls = [engine.url for engine in self.engines]
-        if len(set(urls)) != len(urls):
+        if len({_same_engine(engine.url) for engine in self.engines}) != len(self.engines):
             raise ValueError("two engines have the same url")
         ids = [engine.id or f"engine-{number}" for number, engine in enumerate(self.engines, start=1)]
         if len(set(ids)) != len(ids):
@@ -148,25 +182,48 @@ class Config(Section):
         return self
 
 
-def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """Read the file, apply the environment, check. ConfigError names the file and the key."""
+def load_config(path: Path, environ: Mapping[str, str] = os.environ, *, flags: Mapping[str, Any] = NO_FLAGS) -> Config:
+    """Read the file, apply the environment and the flags, check. ConfigError names the file and the key."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return parse_config(raw, environ, source=str(path))
+    return parse_config(raw, environ, source=str(path), flags=flags)
 
 
-def parse_config(raw: dict[str, Any], environ: Mapping[str, str], *, source: str = "configuration") -> Config:
-    """Check a decoded configuration. ConfigError lists every bad key."""
+def parse_config(
+    raw: dict[str, Any],
+    environ: Mapping[str, str],
+    *,
+    source: str = "configuration",
+    flags: Mapping[str, Any] = NO_FLAGS,
+) -> Config:
+    """Check a decoded configuration. ConfigError lists every bad key.
+
+    `flags` are keys of [server] that the command line sets, each by a flag of the same name: they win over all else.
+    """
     merged = _with_environment(raw, environ)
+    if flags and isinstance(server := merged.setdefault("server", {}), dict):
+        server.update(flags)
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        lines = [f"{_dotted(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)]
-        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
+        raise ConfigError("\n".join(_complaints(error, source, flags))) from error
+
+
+def _complaints(error: ValidationError, source: str, flags: Mapping[str, Any]) -> Iterator[str]:
+    """One line for each mistake, with where it was made."""
+    found = error.errors(include_input=False, include_url=False)
+    for item in found:
+        at = item["loc"]
+        # A list that lost its bad entries counts as too short: the entries' own errors say it all.
+        deeper = any(len(other["loc"]) > len(at) and other["loc"][: len(at)] == at for other in found)
+        if item["type"] == "too_short" and deeper:
+            continue
+        by_flag = len(at) == 2 and at[0] == "server" and at[1] in flags
+        yield f"{f'--{at[1]}' if by_flag else source}: {_dotted(at)}: {item['msg']}"
 
 
 def _with_environment(raw: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until interrupted; ConfigError when an engine does not come up."""
-    port = args.port if args.port is not None else _port(os.environ.get("PORT", "8080"))
+    port = _port("PORT", os.environ.get("PORT", "8080")) if args.port is None else _port("--port", str(args.port))
+    flags = {} if args.port is None else {"port": port}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="andante-demo-")))
         if args.engine:
@@ -70,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"starting {ENGINES} emulated engines ({args.profile})", flush=True)
             urls = [stack.enter_context(emulated_engine(args.profile)) for _ in range(ENGINES)]
             kind, model = "vllm", MODEL
-        config = parse_config(_settings(folder, port, urls, kind, model), _environment(os.environ))
+        settings = _settings(folder, port, urls, kind, model)
+        config = parse_config(settings, _environment(os.environ), flags=flags)
         store = open_key_store(config.store.path)
         secret = store.create(NewKey(name="demo"), now=time.time()).secret
         store.close()
@@ -129,7 +131,7 @@ def _environment(environ: Mapping[str, str]) -> Mapping[str, str]:
     return {k: v for k, v in environ.items() if k.startswith(("ANDANTE_SERVER__", "ANDANTE_AUTH__"))}
 
 
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise ConfigError(f"PORT: {text!r} is not a port number")
+def _port(origin: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise ConfigError(f"{origin}: {text!r} is not a port number")
     return int(text)
