@@ -116,9 +116,7 @@ def main() -> None:
     """Read the options; the folder appears only when it is complete."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument(
-        "--emit", choices=["any", "words"], default="any", help="what greedy decoding may choose"
-    )
+    parser.add_argument("--emit", choices=["any", "words"], default="any", help="what greedy decoding may choose")
     parser.add_argument("--hidden", type=int, default=64, help=f"a multiple of {HEAD_SIZE}")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--vocabulary", type=int, default=2048)
