@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.engines.base import LegSink
-from gateway.engines.relay import ChunkRelay, EngineUsage, Renaming
+from gateway.engines.relay import ChunkRelay, EngineUsage, Odd, Renaming, usable_usage
 from gateway.engines.wire import Channel, Connection
 from gateway.errors import EngineBusy, EngineError, EngineFailed, EngineRefused
 
@@ -17,7 +17,7 @@ BUSY: Final = frozenset({408, 425, 429, 503})
 
 
 class _Answer(msgspec.Struct):
-    usage: EngineUsage | None = None
+    usage: EngineUsage | Odd = None
 
 
 class HttpLeg:
@@ -39,6 +39,7 @@ class HttpLeg:
         self._connection: Connection | None = None
         self._resending: asyncio.Task[None] | None = None
         self._over = False
+        self._paused = False
         self._status = 0
         self._streaming = False
         self._collected = bytearray()
@@ -51,14 +52,18 @@ class HttpLeg:
             return
         self._connection = connection
         connection.send(self._request, self)
+        if self._paused:
+            connection.pause_reading()
 
     # ---- Leg
 
     def pause_reading(self) -> None:
+        self._paused = True
         if self._connection is not None:
             self._connection.pause_reading()
 
     def resume_reading(self) -> None:
+        self._paused = False
         if self._connection is not None:
             self._connection.resume_reading()
 
@@ -151,7 +156,7 @@ class HttpLeg:
         self._over = True
         if self._rename is not None:
             body = self._rename(body)
-        self._sink.answered(body, usage.plain() if usage is not None else None)
+        self._sink.answered(body, usable_usage(usage))
 
     def _fail(self, error: EngineError) -> None:
         if self._over:

@@ -71,7 +71,6 @@ class OpenAIEngine:
 
     def _relay(self, request: LegRequest, *, strip_token_ids: bool = False) -> ChunkRelay:
         return ChunkRelay(
-            choices=_choices(request.body),
             include_usage=request.include_usage,
             strip_token_ids=strip_token_ids,
             rename=self._rename,
@@ -94,11 +93,3 @@ class OpenAIEngine:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise EngineFailed(f"The engine's {path} does not answer: {type(error).__name__}.") from error
         return response
-
-
-def _choices(body: Mapping[str, Any]) -> int:
-    """How many answers a request asks for: n, times the prompts of a text completion."""
-    n = body.get("n") or 1
-    prompt = body.get("prompt")
-    many = len(prompt) if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int) else 1
-    return (n if isinstance(n, int) else 1) * many

@@ -2,11 +2,13 @@
 
 This is the token path. Each event is decoded once into the few fields that matter here (msgspec skips the rest) and
 passed on as the bytes that came. Removing a field is cutting bytes: inside a JSON string every quote is escaped, so
-`,"token_ids":[` can only be a key, never text.
+`,"token_ids":[` can only be a key, never text. A field that is written oddly is ignored, since the client has its
+answer without it.
 """
 
 import re
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -15,7 +17,12 @@ from gateway.engines.sse import SseDecoder
 from gateway.errors import EngineFailed
 
 DONE: Final = b"[DONE]"
+MAX_COUNT: Final = 2**53
+_NO_INDEX: Final = object()
 _TOKEN_IDS: Final = re.compile(rb',\s*"(?:prompt_)?token_ids":\s*(?:null|\[[\d,\s]*\])')
+
+
+Odd: TypeAlias = str | float | bool | list[Any] | None
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -38,30 +45,43 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _Choice(msgspec.Struct, gc=False):
-    delta: _Delta | None = None
-    text: str | None = None
-    token_ids: list[int] | None = None
-    finish_reason: str | None = None
+    index: Any = 0
+    delta: _Delta | Odd = None
+    text: Any = None
+    token_ids: Any = None
+    finish_reason: Any = None
 
     def tokens(self) -> int:
-        if self.token_ids is not None:
+        if isinstance(self.token_ids, list):
             return len(self.token_ids)
-        return 1 if self.text or (self.delta is not None and self.delta.says()) else 0
+        return 1 if self.text or (isinstance(self.delta, _Delta) and self.delta.says()) else 0
 
 
 class EngineUsage(msgspec.Struct, gc=False):
     """`usage` of the OpenAI API."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int | None = 0
+    prompt_tokens: Any = 0
+    completion_tokens: Any = 0
 
-    def plain(self) -> Usage:
-        return Usage(self.prompt_tokens, self.completion_tokens or 0)
+
+def usable_usage(usage: EngineUsage | Odd) -> Usage | None:
+    """None unless the prompt was counted. An answer that was not is 0, which nobody takes for a count."""
+    if not isinstance(usage, EngineUsage):
+        return None
+    prompt = _count(usage.prompt_tokens)
+    return None if prompt is None else Usage(prompt, _count(usage.completion_tokens) or 0)
+
+
+def _count(value: Any) -> int | None:
+    """Also 7.0 is 7."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < MAX_COUNT and value == int(value) else None
 
 
 class _Chunk(msgspec.Struct, gc=False):
-    choices: list[_Choice] = []
-    usage: EngineUsage | None = None
+    choices: list[_Choice] | None = None
+    usage: EngineUsage | Odd = None
     error: Any = None
 
 
@@ -78,22 +98,20 @@ class Renaming:
 
 
 class ChunkRelay:
-    """One stream's decoder and counter.
-
-    `choices` is how many answers the client asked for (n x prompts).
-    """
+    """One stream's decoder and counter."""
 
     def __init__(
         self,
         *,
-        choices: int = 1,
         include_usage: bool = False,
         strip_token_ids: bool = False,
         rename: Renaming | None = None,
     ) -> None:
         self._sse = SseDecoder()
         self._decode = msgspec.json.Decoder(_Chunk).decode
-        self._unfinished = choices
+        self._index: Any = _NO_INDEX  # the last choice's: looking it up in a set for every token would cost more
+        self._seen: set[Any] = set()
+        self._ended: set[Any] = set()
         self._include_usage = include_usage
         self._strip_token_ids = strip_token_ids
         self._rename = rename
@@ -104,8 +122,8 @@ class ChunkRelay:
 
     @property
     def finished(self) -> bool:
-        """Whether every choice has got its finish reason."""
-        return self._unfinished <= 0
+        """Whether every choice that the engine began has got its finish reason; some engines ignore `n`."""
+        return bool(self._seen) and self._seen == self._ended
 
     def feed(self, data: bytes) -> bytes:
         """What of these bytes goes on to the client; `tokens`, `usage` and `done` tell what they held.
@@ -115,8 +133,9 @@ class ChunkRelay:
         # Nearly every read is one event with one token: it is decoded once and passed on as the bytes that came.
         if not self._sse.tail and data.count(b"\n") == 2 and data[:6] == b"data: " and data[-2:] == b"\n\n":
             chunk = self._chunk(data[6:-2])
-            if chunk is not None and len(chunk.choices) == 1 and chunk.choices[0].finish_reason is None:
-                self.tokens += self._count(chunk)
+            choices = chunk.choices if chunk is not None and not chunk.error else None
+            if chunk is not None and choices and len(choices) == 1 and not choices[0].finish_reason:
+                self._count(chunk, choices)
                 return self._clean(data) if self._strip_token_ids or self._rename else data
         out: list[bytes] = []
         try:
@@ -133,20 +152,26 @@ class ChunkRelay:
             chunk = self._chunk(payload)
             if chunk is None:
                 raise EngineFailed("The engine sent something that is not a chunk.")
-            if chunk.error is not None or not (chunk.choices or chunk.usage):
+            if chunk.error or not (chunk.choices or chunk.usage):
                 _raise_if_error(payload)
-            self.tokens += self._count(chunk)
-            self._unfinished -= sum(1 for choice in chunk.choices if choice.finish_reason is not None)
+            self._count(chunk, chunk.choices or ())
             if chunk.choices or chunk.usage is None or self._include_usage:
                 out.append(b"data: " + self._clean(payload) + b"\n\n")
 
-    def _count(self, chunk: _Chunk) -> int:
+    def _count(self, chunk: _Chunk, choices: Iterable[_Choice]) -> None:
         if chunk.usage is not None:
-            self.usage = chunk.usage.plain()
-        tokens = 0
-        for choice in chunk.choices:
-            tokens += choice.tokens()
-        return tokens
+            self.usage = usable_usage(chunk.usage) or self.usage
+        for choice in choices:
+            self.tokens += choice.tokens()
+            if choice.index != self._index or choice.finish_reason:
+                self._note(choice)
+
+    def _note(self, choice: _Choice) -> None:
+        self._index = choice.index
+        index = choice.index if isinstance(choice.index, int | float | str) else 0
+        self._seen.add(index)
+        if choice.finish_reason:
+            self._ended.add(index)
 
     def _chunk(self, payload: bytes) -> _Chunk | None:
         try:
@@ -171,9 +196,9 @@ class _Failure(msgspec.Struct):
 def _raise_if_error(payload: bytes) -> None:
     """The engine's own words are for the log; clients get a message of ours."""
     failure = msgspec.json.decode(payload, type=_Failure)
-    if failure.error is None and failure.object != "error":
+    if not failure.error and failure.object != "error":
         return
-    error = failure.error if failure.error is not None else failure.message
+    error = failure.error or failure.message
     if isinstance(error, dict):
         error = error.get("message", error)
     raise EngineFailed(f"The engine reported an error: {str(error)[:500]}")

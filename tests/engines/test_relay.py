@@ -14,6 +14,7 @@ from gateway.engines.sse import SseDecoder
 
 Json = dict[str, Any]
 DONE = b"data: [DONE]\n\n"
+ODD_COUNTS: list[Any] = [None, "3", -1, 7.5, True, [], {}, 2**80, 1e300]
 
 
 def event(payload: object) -> bytes:
@@ -73,13 +74,88 @@ def test_the_usage_is_read_and_shown_to_who_asked(asked: bool) -> None:
 
 
 def test_every_answer_needs_its_end() -> None:
-    """With n = 3 the stream is finished with the third finish reason."""
-    relay = ChunkRelay(choices=3)
+    """With three answers begun the stream is finished with the third finish reason, in whatever order."""
+    relay = ChunkRelay()
+    relay.feed(b"".join(event(chat(index, content="a")) for index in range(3)))
     for index in (2, 0, 1):
         assert not relay.finished
         relay.feed(event(chat(index, content="a", finish="stop")))
     assert relay.finished
     assert not relay.done
+
+
+def test_an_engine_that_answers_less_than_was_asked_for() -> None:
+    """Some ignore `n`: what was begun must end, and something must have been begun."""
+    relay = ChunkRelay()
+    assert not relay.finished
+    relay.feed(event(chat(1, content="a")))
+    assert not relay.finished
+    relay.feed(event(chat(1, finish="stop")) + DONE)
+    assert relay.finished
+
+
+@pytest.mark.parametrize("odd", [{}, {"index": None}, {"index": []}, {"index": {}}, {"index": "0"}, {"index": 0.0}])
+def test_a_choice_with_no_usable_index(odd: Json) -> None:
+    """Is the only one."""
+    relay = ChunkRelay()
+    for delta, finish in (({"content": "a"}, None), ({}, "stop")):
+        relay.feed(event({"choices": [{**odd, "delta": delta, "finish_reason": finish}]}))
+
+    assert (relay.tokens, relay.finished, relay.failure) == (1, True, None)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_empty_finish_reason_is_none(together: bool) -> None:
+    """A stream that is cut while it says so is not finished."""
+    relay = ChunkRelay()
+    sent = event(chat(content="a", finish=""))
+    for events in [sent + sent + DONE] if together else [sent, sent, DONE]:
+        relay.feed(events)
+
+    assert (relay.tokens, relay.done, relay.finished, relay.failure) == (2, True, False, None)
+
+
+@pytest.mark.parametrize(
+    ("odd", "seen"),
+    [
+        ({"choices": None, "usage": {"prompt_tokens": 3, "completion_tokens": 1}}, Usage(3, 1)),
+        ({"usage": {"prompt_tokens": 3, "completion_tokens": 1}}, Usage(3, 1)),
+        ({"choices": [], "usage": {"prompt_tokens": 7.0, "completion_tokens": 2.0}}, Usage(7, 2)),
+        ({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": None}}, Usage(3, 0)),
+        ({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": "many"}}, Usage(3, 0)),
+        *(({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": 1}}, None) for count in ODD_COUNTS),
+        *(({"choices": [], "usage": usage}, None) for usage in ("none", 5, 0.5, True, [3])),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_odd_usage_is_ignored_where_it_is_of_no_use(odd: Json, seen: Usage | None, together: bool) -> None:
+    """The client has its answer: the stream is good, and nobody sees the usage that only the gateway asked for."""
+    relay = ChunkRelay()
+    good = event(chat(content="a", finish="stop"))
+    parts = [good + event(odd) + DONE] if together else [good, event(odd), DONE]
+
+    assert b"".join(map(relay.feed, parts)) == good
+    assert (relay.usage, relay.done, relay.finished, relay.failure) == (seen, True, True, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ({"token_ids": "x", "text": "a"}, 1),
+        ({"token_ids": [5.0, 6.0]}, 2),
+        ({"text": 5}, 1),
+        ({"delta": "a"}, 0),
+        ({"delta": []}, 0),
+        ({"delta": {"content": "a"}, "logprobs": 5}, 1),
+    ],
+)
+def test_odd_choices_go_on_as_they_came(fields: Json, tokens: int) -> None:
+    """They are the client's to judge."""
+    relay = ChunkRelay()
+    sent = event({"choices": [{"index": 0, **fields}], "error": ""})
+
+    assert relay.feed(sent) + relay.feed(sent + sent) == sent * 3
+    assert (relay.tokens, relay.failure) == (3 * tokens, None)
 
 
 def test_done_alone_is_no_good_end() -> None:
@@ -97,6 +173,7 @@ def test_done_alone_is_no_good_end() -> None:
         b'{"error":"worker died"}',
         b'{"object":"error","message":"worker died","code":500}',
         b'{"choices":[],"error":{"message":"worker died"}}',
+        b'{"choices":[{"index":0,"text":"b"}],"error":{"message":"worker died"}}',
     ],
 )
 @pytest.mark.parametrize("together", [True, False])

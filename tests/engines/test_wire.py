@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.engines.base import Endpoint, EngineSettings, Leg, LegRequest
+from gateway.engines.base import Endpoint, EngineSettings, Leg, LegRequest, Usage
 from gateway.engines.leg import engine_error
 from gateway.engines.openai import OpenAIEngine
+from gateway.engines.wire import Connection
 from gateway.errors import EngineBusy, EngineError, EngineFailed, EngineRefused
 from tests.engines.scripted import CHUNK, DONE, LAST, Server, Sink, answering, chunked, scripted, sized
 from tests.support.ports import unused_port
@@ -80,6 +81,28 @@ async def test_a_stale_connection_is_replaced_once() -> None:
         assert len(server.requests) == 5
 
 
+async def test_a_request_that_is_sent_again_is_still_paused() -> None:
+    """Nothing is read of the fresh connection before the reader wants it."""
+    async with scripted(answering(STREAM)) as server, engine(server.url) as made:
+        await (await ask(made))[1].ended()
+        await idle(made)
+        leg, sink = await ask(made)
+        connect = made._channel.connection
+
+        async def pausing(*, fresh: bool = False) -> Connection:
+            leg.pause_reading()
+            return await connect(fresh=fresh)
+
+        made._channel.connection = pausing  # type: ignore[method-assign]
+        await eventually(lambda: len(server.requests) == 3)
+        await asyncio.sleep(0.1)
+        assert sink.tokens == 0
+        leg.resume_reading()
+
+        assert await sink.ended() is None
+        assert sink.tokens == 3
+
+
 async def test_a_body_may_end_with_its_connection() -> None:
     """Where no length is promised; where one is, that is a break."""
     until_end = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n" + ANSWER
@@ -125,6 +148,26 @@ async def test_a_whole_answer_that_is_none(body: bytes) -> None:
         _, sink = await ask(made, stream=False)
 
         assert isinstance(await sink.ended(), EngineFailed)
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        (b'{"prompt_tokens":3,"completion_tokens":4}', Usage(3, 4)),
+        (b'{"prompt_tokens":3.0,"completion_tokens":null}', Usage(3, 0)),
+        (b'{"prompt_tokens":null,"completion_tokens":4}', None),
+        (b"null", None),
+        (b"[]", None),
+    ],
+)
+async def test_odd_usage_spoils_no_whole_answer(told: bytes, seen: Usage | None) -> None:
+    """Taken where it is usable."""
+    answer = b'{"choices":[],"usage":' + told + b"}"
+    async with scripted(answering(sized(answer))) as server, engine(server.url) as made:
+        _, sink = await ask(made, stream=False)
+
+        assert await sink.ended() is None
+        assert (sink.answer, sink.usage) == (answer, seen)
 
 
 @pytest.mark.parametrize(
