@@ -8,7 +8,6 @@ stays true (`docs/decisions/0002-token-path.md`).
 
 import asyncio
 import contextlib
-import json
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,9 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from gateway.api.bounds import BoundedProtocol
 
 WIRE: Final = "andante.wire"
 
@@ -57,8 +58,19 @@ class Wire:
         self._protocol.listeners.pop(self, None)
 
 
-class TokenProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol with a `Wire` for each request, and OpenAI's error object for unreadable ones.
+class _RawWire(Wire):
+    """For HTTP/1.0, which knows no chunks."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes) -> bool:
+        if not self._cycle.disconnected:
+            self._transport.write(data)
+        return not self._protocol.flow.write_paused
+
+
+class TokenProtocol(BoundedProtocol):
+    """The bounded protocol with a `Wire` for each request.
 
     A client that leaves more unread than the socket holds, for `unread_s` seconds, is dropped: also one whose answer
     has ended, and whom nobody else watches.
@@ -92,22 +104,14 @@ class TokenProtocol(HttpToolsProtocol):
         for _, resumed in tuple(self.listeners.values()):
             resumed()
 
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self.scope.get("method") and self.cycle is not None:
-            self.scope["extensions"] = {WIRE: Wire(self, self.cycle)}  # type: ignore[dict-item]
+    def request_begun(self, cycle: RequestResponseCycle) -> None:
+        wire = _RawWire if cycle.scope["http_version"] == "1.0" else Wire
+        cycle.scope["extensions"] = {WIRE: wire(self, cycle)}  # type: ignore[dict-item]
 
     def _forget_unread(self) -> None:
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
-
-    def send_400_response(self, msg: str) -> None:
-        error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
-        body = json.dumps({"error": error}).encode()
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
 
 
 class Server(uvicorn.Server):
