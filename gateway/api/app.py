@@ -10,13 +10,13 @@ from typing import Final
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import FileResponse
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from gateway import __version__
 from gateway.api import errors, openapi
 from gateway.api.auth import Caller
 from gateway.api.completions import BODIES, completions_router
 from gateway.api.context import REQUEST_ID, RequestContext
+from gateway.api.cors import SdkCors
 from gateway.api.health import health_router
 from gateway.api.models import models_router
 from gateway.clock import Clock
@@ -94,28 +94,11 @@ def _middleware(settings: Server, logger: logging.Logger) -> list[Middleware]:
     context = Middleware(RequestContext, max_body_bytes=settings.max_body_bytes, logger=logger)
     if settings.cors_origins:
         cors = Middleware(
-            CORSMiddleware,
+            SdkCors,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST", "DELETE", "PATCH"),
-            # OpenAI's SDKs in a browser send a handful of x-stainless-* headers: all of them are harmless.
-            allow_headers=("*",) if "*" in settings.cors_origins else (*ALLOWED, *_STAINLESS),
+            allow_headers=("*",) if "*" in settings.cors_origins else ALLOWED,
             expose_headers=EXPOSED,
         )
         return [cors, context]
     return [context]
-
-
-_STAINLESS: Final = tuple(
-    f"x-stainless-{name}"
-    for name in (
-        "arch",
-        "async",
-        "lang",
-        "os",
-        "package-version",
-        "retry-count",
-        "runtime",
-        "runtime-version",
-        "timeout",
-    )
-)
