@@ -7,7 +7,6 @@ answer without it.
 """
 
 import re
-from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -135,7 +134,9 @@ class ChunkRelay:
             chunk = self._chunk(data[6:-2])
             choices = chunk.choices if chunk is not None and not chunk.error else None
             if chunk is not None and choices and len(choices) == 1 and not choices[0].finish_reason:
-                self._count(chunk, choices)
+                if chunk.usage is not None:
+                    self.usage = usable_usage(chunk.usage) or self.usage
+                self._count(choices[0])
                 return self._clean(data) if self._strip_token_ids or self._rename else data
         out: list[bytes] = []
         try:
@@ -154,19 +155,16 @@ class ChunkRelay:
                 raise EngineFailed("The engine sent something that is not a chunk.")
             if chunk.error or not (chunk.choices or chunk.usage):
                 _raise_if_error(payload)
-            self._count(chunk, chunk.choices or ())
+            self.usage = usable_usage(chunk.usage) or self.usage
+            for choice in chunk.choices or ():
+                self._count(choice)
             if chunk.choices or chunk.usage is None or self._include_usage:
                 out.append(b"data: " + self._clean(payload) + b"\n\n")
 
-    def _count(self, chunk: _Chunk, choices: Iterable[_Choice]) -> None:
-        if chunk.usage is not None:
-            self.usage = usable_usage(chunk.usage) or self.usage
-        for choice in choices:
-            self.tokens += choice.tokens()
-            if choice.index != self._index or choice.finish_reason:
-                self._note(choice)
-
-    def _note(self, choice: _Choice) -> None:
+    def _count(self, choice: _Choice) -> None:
+        self.tokens += choice.tokens()
+        if choice.index == self._index and not choice.finish_reason:
+            return
         self._index = choice.index
         index = choice.index if isinstance(choice.index, int | float | str) else 0
         self._seen.add(index)
