@@ -1,6 +1,7 @@
 """The `andante` command."""
 
 import argparse
+import http.client
 import sys
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from gateway import __version__, cli_keys, demo
 from gateway.config import load_config
 from gateway.emulator import command as emulator
 from gateway.errors import ConfigError
-from gateway.wiring import serve
+from gateway.wiring import CannotListen, serve
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error.message, file=sys.stderr)
         return 2
+    except CannotListen as error:
+        print(error.message, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -93,4 +97,10 @@ def _health(args: argparse.Namespace) -> int:
             return 0 if response.status == 200 else 1
     except (urllib.error.URLError, OSError) as error:
         print(f"{args.url}: {error}", file=sys.stderr)
+        return 1
+    except (http.client.InvalidURL, ValueError) as error:
+        print(f"{args.url}: {error}", file=sys.stderr)
+        return 2
+    except http.client.HTTPException as error:
+        print(f"{args.url}: the answer is not HTTP ({type(error).__name__})", file=sys.stderr)
         return 1

@@ -1,7 +1,13 @@
 """The one place that names concrete adapters and joins them."""
 
+import errno
 import gc
+import logging
+import os
+import resource
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +29,7 @@ from gateway.core.scheduler import QueueLimits, Scheduler
 from gateway.engines.base import Engine, EngineSettings
 from gateway.engines.openai import OpenAIEngine
 from gateway.engines.vllm import VllmEngine
+from gateway.errors import GatewayError
 from gateway.observability.logs import LogInstrument, set_up_logging
 from gateway.observability.metrics import MetricsInstrument
 from gateway.runtime.admission import Admission
@@ -38,6 +45,14 @@ ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyT
     {"vllm": VllmEngine, "openai": OpenAIEngine}
 )
 WEB_ROOT: Final = Path(__file__).parent / "web"
+ENOUGH_FILES: Final = 4096
+BACKLOG: Final = 4096
+
+
+class CannotListen(GatewayError):
+    """The address is taken, not ours, or not to be found; the message names host and port."""
+
+    code = "cannot_listen"
 
 
 def open_key_store(path: str) -> KeyStore:
@@ -46,8 +61,19 @@ def open_key_store(path: str) -> KeyStore:
 
 
 async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
-    """Run the gateway until it is told to stop; `announce` gets host and port once it serves."""
+    """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen."""
     logger = set_up_logging(config.server.log_level)
+    raise_file_limit(logger)
+    with ExitStack() as stack:
+        sockets = bind(config.server.host, config.server.port)
+        for each in sockets:
+            stack.callback(each.close)
+        await _serve_on(sockets, config, logger, announce)
+
+
+async def _serve_on(
+    sockets: list[socket.socket], config: Config, logger: logging.Logger, announce: Callable[[str, int], None]
+) -> None:
     clock = SystemClock()
     metrics = MetricsInstrument()
     dispatcher = build_dispatcher(config, clock, Instruments(metrics, LogInstrument(logger)))
@@ -74,8 +100,57 @@ async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    await Server(_uvicorn_config(app, config), drain, announce).serve()
-    keys.close()
+    try:
+        await Server(_uvicorn_config(app, config), drain, announce).serve(sockets)
+    finally:
+        keys.close()
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """A listening socket for each address of the host; who calls early waits until a server accepts. CannotListen."""
+    with ExitStack() as stack:
+        bound = []
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                try:
+                    each = stack.enter_context(socket.socket(family, kind, protocol))
+                except OSError:
+                    continue  # a name may have addresses of a family that this system lacks
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                each.bind(address)
+                each.listen(
+                    BACKLOG
+                )  # here, as two may bind one address, and uvloop hides which of them could not listen
+                bound.append(each)
+            if not bound:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        except (OSError, ValueError) as error:  # ValueError: no look-up can be made for such a name
+            raise _cannot_listen(host, port, error) from error
+        stack.pop_all()
+    return bound
+
+
+def _cannot_listen(host: str, port: int, error: Exception) -> CannotListen:
+    shown = f"[{host}]" if ":" in host else host
+    why = (error.strerror if isinstance(error, OSError) else None) or error
+    return CannotListen(f"cannot listen on {shown}:{port}: {why}")
+
+
+def raise_file_limit(logger: logging.Logger) -> None:
+    """Take as many file descriptors as the system lets us have; a warning where that is few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as error:  # macOS has hard limits that it does not grant
+            logger.debug("file_limit_kept", extra={"limit": soft, "detail": str(error)})
+        else:
+            soft = hard
+    if soft != resource.RLIM_INFINITY and soft < ENOUGH_FILES:
+        logger.warning("few_file_descriptors", extra={"limit": soft, "enough": ENOUGH_FILES})
 
 
 def build_admission(config: Config, dispatcher: Dispatcher, clock: Clock) -> Admission:
@@ -92,8 +167,6 @@ def build_admission(config: Config, dispatcher: Dispatcher, clock: Clock) -> Adm
 def _uvicorn_config(app: ASGIApp, config: Config) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        host=config.server.host,
-        port=config.server.port,
         http=partial(TokenProtocol, unread_s=config.server.stalled_client_s + 2 * SWEEP_S),  # type: ignore[arg-type]
         loop="uvloop",
         ws="none",
@@ -102,7 +175,7 @@ def _uvicorn_config(app: ASGIApp, config: Config) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=5,
-        backlog=4096,
+        backlog=BACKLOG,
     )
 
 
