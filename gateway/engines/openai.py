@@ -12,7 +12,7 @@ from gateway.engines.relay import ChunkRelay, Renaming
 from gateway.engines.wire import Channel
 from gateway.errors import EngineFailed
 
-PROBE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S = 5.0  # a server at work on starved cores has been seen to need more than two
 
 
 class OpenAIEngine:

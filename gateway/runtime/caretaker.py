@@ -14,7 +14,7 @@ from gateway.runtime.stream import Stream
 
 ACCOUNT_S: Final = 0.1
 SWEEP_S: Final = 1.0
-FROZEN_S: Final = 3.0
+FROZEN_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)

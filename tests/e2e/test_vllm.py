@@ -135,7 +135,7 @@ async def rest_after_leaving(client: httpx2.AsyncClient, call: dict[str, Any], e
     """Send a request, leave when the engine works on it; the seconds until it works on nothing."""
     before = engine.generated()
     request = asyncio.create_task(client.post("/v1/chat/completions", json=call))
-    await eventually(lambda: is_running(engine, 1), 10.0, what="the engine at work")
+    await eventually(lambda: at_work(request, engine), 10.0, what="the engine at work")
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
@@ -145,6 +145,13 @@ async def rest_after_leaving(client: httpx2.AsyncClient, call: dict[str, Any], e
     assert engine.waiting() == 0
     assert engine.generated() - before < LONG, "it came to the end of the answer"
     return rested - left
+
+
+async def at_work(request: asyncio.Task[httpx2.Response], engine: Engine) -> bool:
+    """Whether the engine has taken the request up; a request that is answered already says why not."""
+    if request.done():
+        pytest.fail(f"the request ended early: {request.result().status_code} {request.result().text[-300:]}")
+    return await is_running(engine, 1)
 
 
 async def is_running(engine: Engine, count: int) -> bool:
