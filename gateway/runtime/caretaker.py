@@ -57,7 +57,10 @@ class Caretaker:
     def _settle(self) -> None:
         for stream in self._owner.streams:
             if stream.produced != stream.flushed:
-                observe(self._owner.pool(stream.request.model), stream, self._instrument)
+                pool = self._owner.pool(stream.request.model)
+                observe(pool, stream, self._instrument)
+                if stream.engine_id is not None:
+                    pool.hears(stream.engine_id)
 
     def _look_around(self) -> None:
         now = self._clock.now()

@@ -40,6 +40,7 @@ class EngineSlot:
     state: EngineState = EngineState.UNKNOWN
     facts: EngineFacts = field(default_factory=EngineFacts)
     failures: int = 0
+    heard: bool = False  # a leg there has had tokens since the last failed probe
     pinned: int = 0  # probes in a row with requests waiting and the same number running
 
     @property
@@ -94,6 +95,10 @@ class Pool:
     def is_down(self, engine_id: str) -> bool:
         """Whether the probes have given the engine up."""
         return self._slots[engine_id].state is EngineState.DOWN
+
+    def hears(self, engine_id: str) -> None:
+        """A leg at this engine goes on."""
+        self._slots[engine_id].heard = True
 
     def ready_besides(self, engine_id: str) -> bool:
         """Whether another engine could take over."""
@@ -152,6 +157,9 @@ class Pool:
             self._well(slot, facts, changed)
 
     def _unwell(self, slot: EngineSlot, detail: str, changed: Callable[[], None]) -> None:
+        if slot.heard:
+            slot.heard = False
+            return  # it works: a server on starved cores may stream and still not answer a probe
         slot.failures += 1
         if slot.failures >= FAILURES_UNTIL_DOWN or slot.state is EngineState.UNKNOWN:
             self._become(slot, EngineState.DOWN, detail, changed)
@@ -159,6 +167,7 @@ class Pool:
     def _well(self, slot: EngineSlot, facts: EngineFacts, changed: Callable[[], None]) -> None:
         before, told_before = slot.capacity(), slot.facts
         slot.failures = 0
+        slot.heard = False
         slot.facts = replace(facts, context_tokens=facts.context_tokens or slot.facts.context_tokens)
         self._learn_width(slot, told_before)
         if slot.state is not EngineState.READY:
