@@ -37,9 +37,6 @@ LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 OURS = re.compile(r"`((?:gateway|loadgen|scripts|tests|docs|deploy|requirements)/[\w./*-]*)`")
 
-PLANNED: set[str] = set()
-"""Folders that docs/testing.md names ahead of what will fill them."""
-
 UNDESCRIBED = {("GET", path) for path in ("/", "/docs", "/openapi.json", "/admin/events")}
 """Routes that the OpenAPI description leaves out."""
 
@@ -284,13 +281,7 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
         assert file.exists(), target
         if anchor:
             assert anchor in {slug(heading) for heading in HEADING.findall(file.read_text(encoding="utf-8"))}, target
-    missing = {path for path in OURS.findall(text) if not any(ROOT.glob(path.rstrip("/")))}
-    assert missing - PLANNED == set()
-
-
-def test_what_is_planned_is_not_there_yet() -> None:
-    """The list of what docs may name ahead shrinks."""
-    assert [path for path in sorted(PLANNED) if any((ROOT / path).glob("*.*"))] == []
+    assert [path for path in OURS.findall(text) if not any(ROOT.glob(path.rstrip("/")))] == []
 
 
 def slug(heading: str) -> str:
