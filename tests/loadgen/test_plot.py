@@ -19,7 +19,10 @@ PACE = Pace("reading", 1.0, 5.0)
 def lines(figure: Figure) -> dict[str, tuple[list[float], list[float]]]:
     """Label -> what is drawn."""
     drawn = figure.axes[0].get_lines()
-    return {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in drawn}
+    return {
+        str(line.get_label()): (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
+        for line in drawn
+    }
 
 
 def test_service_adds_up() -> None:
