@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import overhead, profile, report
+from loadgen import attack, overhead, profile, report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     share = commands.add_parser("profile", help="show where the gateway's CPU goes")
     profile.add_arguments(share)
     share.set_defaults(run=profile.run)
+    live = commands.add_parser("attack", help="send a workload to a server and measure what its readers feel")
+    attack.add_arguments(live)
+    live.set_defaults(run=attack.run)
     shown = commands.add_parser("report", help="tables and figures of a run")
     report.add_report_arguments(shown)
     shown.set_defaults(run=report.run_report)
