@@ -17,7 +17,7 @@ from typing import Any, Final
 import uvloop
 
 from gateway.core.pace import MACHINE
-from loadgen.connections import clock
+from loadgen.connections import TargetError, clock
 from loadgen.keys import NoKeys, keys_from, made_keys
 from loadgen.live_figures import Objectives, live_figures
 from loadgen.live_job import Asking
@@ -32,10 +32,6 @@ from loadgen.workload_args import WorkloadError, add_workload_arguments, workloa
 START_S: Final = 0.2
 PROCESS_START_S: Final = 2.0
 """How long a process may take to be ready for its part."""
-
-
-class TargetError(ValueError):
-    """A server that cannot be attacked; the message says why."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

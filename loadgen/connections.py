@@ -20,6 +20,10 @@ clock: Final = time.monotonic
 """Seconds; the same clock in every process of a machine. The event loop's own may be a millisecond old."""
 
 
+class TargetError(ValueError):
+    """A server that cannot be attacked; the message says why."""
+
+
 class Owner(Protocol):
     """Who waits for an answer. `end` or `lost` comes last, once."""
 
@@ -134,10 +138,10 @@ class Target:
     """A server's address and the open connections to it."""
 
     def __init__(self, url: str) -> None:
-        """`url` is http or https, with a path in front of /v1 if there is one. ValueError if it is not."""
+        """`url` is http or https, with a path in front of /v1 if there is one. TargetError if it is not."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is no http or https address")
+            raise TargetError(f"{url!r} is no http or https address")
         self._host, self._netloc = parts.hostname, parts.netloc.rpartition("@")[2]
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._path = parts.path.rstrip("/").removesuffix("/v1")
