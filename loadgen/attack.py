@@ -1,9 +1,7 @@
 """`python -m loadgen attack`: a workload sent to a server over HTTP, measured as its readers feel it."""
 
 import argparse
-import asyncio
 import contextlib
-import gc
 import json
 import multiprocessing
 import resource
@@ -14,14 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import uvloop
-
 from gateway.core.pace import MACHINE
 from loadgen.connections import TargetError, clock
 from loadgen.keys import NoKeys, keys_from, made_keys
 from loadgen.live_figures import Objectives, live_figures
 from loadgen.live_job import Asking
-from loadgen.open_loop import Attack, OpenLoop, Outcome
+from loadgen.open_loop import Attack, OpenLoop, Outcome, run_alone
 from loadgen.progress import Progress
 from loadgen.prompts import PROBES, Calibration
 from loadgen.records import write_records
@@ -119,9 +115,7 @@ def _perform_here(attack: Attack, start: float, live: bool) -> Outcome:
         with Progress(loop) if live else contextlib.nullcontext():
             return await loop.run()
 
-    gc.freeze()  # the workload need not be looked through for garbage while latencies are taken
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(performed())
+    return run_alone(performed())
 
 
 def _attack(args: argparse.Namespace, workload: Workload, keys: Mapping[str, str]) -> Attack:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import attack, overhead, profile, report
+from loadgen import accuracy, attack, overhead, profile, report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     live = commands.add_parser("attack", help="send a workload to a server and measure what its readers feel")
     attack.add_arguments(live)
     live.set_defaults(run=attack.run)
+    exact = commands.add_parser("accuracy", help="measure the generator's own errors")
+    accuracy.add_arguments(exact)
+    exact.set_defaults(run=accuracy.run)
     shown = commands.add_parser("report", help="tables and figures of a run")
     report.add_report_arguments(shown)
     shown.set_defaults(run=report.run_report)
