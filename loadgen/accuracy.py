@@ -24,7 +24,8 @@ from gateway.core.pace import MACHINE
 from loadgen.answers import Answer
 from loadgen.connections import clock
 from loadgen.live_job import Asking, LiveJob
-from loadgen.open_loop import Attack, OpenLoop, Outcome, run_alone
+from loadgen.loops import open_loop, run_alone
+from loadgen.sender import Attack, Outcome, Sender
 from loadgen.tables import terminal
 from loadgen.workload import Request
 
@@ -74,7 +75,7 @@ def measured(streams: int, rate: float, seconds: float) -> tuple[tuple[list[floa
             return jobs[-1]
 
         async def attacked() -> Outcome:
-            return await OpenLoop(Attack(url, Asking("m"), requests, {}), clock() + 0.5, traced).run()
+            return await open_loop(Sender(Attack(url, Asking("m"), requests, {}), clock() + 0.5, traced))
 
         outcome = run_alone(attacked())
     for job in jobs:

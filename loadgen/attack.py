@@ -17,10 +17,11 @@ from loadgen.connections import TargetError, clock
 from loadgen.keys import NoKeys, keys_from, made_keys
 from loadgen.live_figures import Objectives, live_figures
 from loadgen.live_job import Asking
-from loadgen.open_loop import Attack, OpenLoop, Outcome, run_alone
+from loadgen.loops import run_alone, run_loop
 from loadgen.progress import Progress
 from loadgen.prompts import PROBES, Calibration
 from loadgen.records import write_records
+from loadgen.sender import Attack, Outcome, Sender
 from loadgen.tables import side_by_side, terminal
 from loadgen.workload import Request, Workload
 from loadgen.workload_args import WorkloadError, add_workload_arguments, workload_from
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT", help="the figures")
     parser.add_argument("--records", type=Path, metavar="FILE", help="a row per job, CSV or CSV.gz")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="share the sending among N processes")
+    parser.add_argument("--closed", action="store_true", help="closed loop: each client reads, thinks, and asks again")
+    parser.add_argument("--think-s", type=float, default=10.0, metavar="S", help="mean of the thinking time (10)")
     parser.add_argument("--timeout-s", type=float, default=600.0, metavar="S", help="give a job up after so long")
     parser.add_argument("--slo-ttft-s", type=float, metavar="S", help="goodput: first token within S")
     parser.add_argument("--slo-tpot-ms", type=float, metavar="MS", help="goodput: time per output token within MS")
@@ -78,7 +81,7 @@ def calibrated(attack: Attack) -> Attack:
     """The same with what the server makes of words. TargetError if it does not answer a first request."""
     key = next(iter(attack.keys.values()), attack.key)
     probes = tuple(Request(number, 0.0, "", words, 1, MACHINE) for number, words in enumerate(PROBES))
-    probing = replace(attack, requests=probes, keys={}, key=key, timeout_s=60.0)
+    probing = replace(attack, requests=probes, keys={}, key=key, timeout_s=60.0, think_s=None)
     outcome = perform(probing, 1, live=False)
     bad = next((record for record in outcome.records if record.outcome != "finished"), None)
     if bad is not None:
@@ -111,9 +114,9 @@ def resource_limit() -> None:
 
 def _perform_here(attack: Attack, start: float, live: bool) -> Outcome:
     async def performed() -> Outcome:
-        loop = OpenLoop(attack, start)
-        with Progress(loop) if live else contextlib.nullcontext():
-            return await loop.run()
+        sender = Sender(attack, start)
+        with Progress(sender) if live else contextlib.nullcontext():
+            return await run_loop(sender)
 
     return run_alone(performed())
 
@@ -127,6 +130,7 @@ def _attack(args: argparse.Namespace, workload: Workload, keys: Mapping[str, str
         key=args.key,
         seed=args.seed or 0,
         timeout_s=args.timeout_s,
+        think_s=args.think_s if args.closed else None,
     )
 
 

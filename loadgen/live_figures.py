@@ -13,8 +13,8 @@ import numpy as np
 
 from loadgen.histogram import Histogram
 from loadgen.measures import percentile, summarise
-from loadgen.open_loop import Outcome
 from loadgen.records import JobRecord
+from loadgen.sender import Outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ import sys
 from typing import Final
 
 from loadgen.connections import clock
-from loadgen.open_loop import OpenLoop
 from loadgen.records import JobRecord
+from loadgen.sender import Sender
 
 EVERY_S: Final = 1.0
 RECENT: Final = 200
@@ -16,8 +16,8 @@ RECENT: Final = 200
 class Progress:
     """Writes one line on standard error over and over, while it is entered."""
 
-    def __init__(self, loop: OpenLoop) -> None:
-        self._loop = loop
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> "Progress":
@@ -30,16 +30,17 @@ class Progress:
         sys.stderr.write("\n")
 
     def _tick(self) -> None:
-        sys.stderr.write(f"\r\x1b[K{line(self._loop)}")
+        sys.stderr.write(f"\r\x1b[K{line(self._sender)}")
         sys.stderr.flush()
         self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._tick)
 
 
-def line(loop: OpenLoop) -> str:
+def line(sender: Sender) -> str:
     """Time, counts, and what the last jobs were like."""
-    records = loop.outcome.records
+    records = sender.outcome.records
     bad = sum(record.outcome in ("failed", "rejected") for record in records[-RECENT:])
-    text = f"{max(0.0, clock() - loop.start):6.0f} s  sent {loop.sent}/{len(loop.attack.requests)}  open {loop.open}"
+    now_s, planned = max(0.0, clock() - sender.start), len(sender.attack.requests)
+    text = f"{now_s:6.0f} s  sent {sender.sent}/{planned}  open {sender.open}"
     return f"{text}  done {len(records)}{_recent(records[-RECENT:])}  bad lately {bad}"
 
 

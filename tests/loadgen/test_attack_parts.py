@@ -12,9 +12,9 @@ from loadgen.connections import clock
 from loadgen.keys import NoKeys, keys_from
 from loadgen.live_figures import Objectives
 from loadgen.live_job import Asking
-from loadgen.open_loop import Attack, OpenLoop, Outcome
 from loadgen.progress import line
 from loadgen.prompts import PROBES, WORDS, Calibration, prompt
+from loadgen.sender import Attack, Outcome, Sender
 from loadgen.workload_args import WorkloadError, add_workload_arguments, workload_from
 from tests.loadgen.test_measures import job, lost
 
@@ -116,7 +116,7 @@ def test_the_generator_knows_when_it_is_the_bottleneck() -> None:
 
 async def test_the_progress_line() -> None:
     """Counts, and how the last jobs were."""
-    loop = OpenLoop(Attack("http://127.0.0.1:1", Asking("m"), (), {}), clock())
+    loop = Sender(Attack("http://127.0.0.1:1", Asking("m"), (), {}), clock())
     loop.outcome.records += [job("a", 0, 0.5, 3, qoe=0.5), lost()]
     text = line(loop)
     await asyncio.sleep(0)
