@@ -58,23 +58,28 @@ def run(args: argparse.Namespace) -> int:
     """Attack, print the table, write the files. 1 with one line of reason if it cannot be done."""
     try:
         workload = workload_from(args)
-        with _keys(args, workload) as keys:
-            attack = calibrated(_attack(args, workload, keys))
+        with client_keys(args, workload) as keys:
+            attack = calibrated(attack_of(args, workload, keys))
             outcome = perform(attack, args.processes, sys.stderr.isatty())
     except (WorkloadError, NoKeys, TargetError) as problem:
         print(f"attack: {problem}", file=sys.stderr)
         return 1
-    tpot_s = None if args.slo_tpot_ms is None else args.slo_tpot_ms / 1000
-    figures = live_figures(outcome, Objectives(args.slo_ttft_s, tpot_s, args.slo_qoe))
+    figures = live_figures(outcome, objectives(args))
     print(terminal(side_by_side({"live": figures})))
     if outcome.bottleneck is not None:
         print(f"the generator may be the bottleneck: {outcome.bottleneck}", file=sys.stderr)
     if args.json is not None:
-        result = {"config": _config(args, workload, attack), "policies": {"live": figures}}
+        result = {"config": config_of(args, workload, attack), "policies": {"live": figures}}
         args.json.write_text(json.dumps(result, indent=2), encoding="utf-8")
     if args.records is not None:
         write_records(args.records, outcome.records)
     return 0
+
+
+def objectives(args: argparse.Namespace) -> Objectives:
+    """What goodput means here."""
+    tpot_s = None if args.slo_tpot_ms is None else args.slo_tpot_ms / 1000
+    return Objectives(args.slo_ttft_s, tpot_s, args.slo_qoe)
 
 
 def calibrated(attack: Attack) -> Attack:
@@ -121,7 +126,8 @@ def _perform_here(attack: Attack, start: float, live: bool) -> Outcome:
     return run_alone(performed())
 
 
-def _attack(args: argparse.Namespace, workload: Workload, keys: Mapping[str, str]) -> Attack:
+def attack_of(args: argparse.Namespace, workload: Workload, keys: Mapping[str, str]) -> Attack:
+    """What the command line asks for."""
     return Attack(
         url=args.target,
         asking=Asking(args.model, chat=not args.completions, plain=args.plain),
@@ -135,7 +141,8 @@ def _attack(args: argparse.Namespace, workload: Workload, keys: Mapping[str, str
 
 
 @contextlib.contextmanager
-def _keys(args: argparse.Namespace, workload: Workload) -> Iterator[Mapping[str, str]]:
+def client_keys(args: argparse.Namespace, workload: Workload) -> Iterator[Mapping[str, str]]:
+    """The key of each client that has one of its own; keys that are made are revoked afterwards. Raises NoKeys."""
     if args.admin_key is not None:
         with made_keys(args.target, args.admin_key, workload) as keys:
             yield keys
@@ -143,7 +150,7 @@ def _keys(args: argparse.Namespace, workload: Workload) -> Iterator[Mapping[str,
         yield {} if args.keys_file is None else keys_from(args.keys_file)
 
 
-def _config(args: argparse.Namespace, workload: Workload, attack: Attack) -> dict[str, Any]:
+def config_of(args: argparse.Namespace, workload: Workload, attack: Attack) -> dict[str, Any]:
     """What was asked for, but for the secrets."""
     hidden = {"key", "admin_key", "keys_file", "run"}
     given = {name: str(v) if isinstance(v, Path) else v for name, v in vars(args).items() if name not in hidden}

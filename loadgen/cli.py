@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import accuracy, attack, overhead, profile, report
+from loadgen import accuracy, attack, overhead, profile, report, saturate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     live = commands.add_parser("attack", help="send a workload to a server and measure what its readers feel")
     attack.add_arguments(live)
     live.set_defaults(run=attack.run)
+    most = commands.add_parser("saturate", help="find the highest load at which a goal holds")
+    saturate.add_arguments(most)
+    most.set_defaults(run=saturate.run)
     exact = commands.add_parser("accuracy", help="measure the generator's own errors")
     accuracy.add_arguments(exact)
     exact.set_defaults(run=accuracy.run)

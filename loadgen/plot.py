@@ -28,14 +28,15 @@ Curve = Sequence[tuple[float, float]]
 
 
 def qoe_against_load(
-    curves: Mapping[str, Curve], *, load: str = "load (requests/s)", measure: str = "average QoE", goal: float = 0.95
+    curves: Mapping[str, Curve], *, load: str = "readers at once", measure: str = "average QoE", goal: float = 0.95
 ) -> Figure:
-    """One line per policy: (load, QoE) points; `goal` is drawn as a level."""
+    """One line per policy: (load, QoE) points, or another `measure`; `goal` is drawn as a level."""
     figure, axes = _axes(load, measure)
     axes.axhline(goal, color="#999999", linewidth=0.8, linestyle=":")
     for number, (name, points) in enumerate(curves.items()):
         axes.plot(*_columns(sorted(points)), label=name, marker="o", markersize=3.5, **_look(number))
-    axes.set_ylim(0, 1.03)
+    largest = max((value for points in curves.values() for _, value in points), default=1.0)
+    axes.set_ylim(0, 1.03 if largest <= 1 else None)
     _legend(axes)
     return figure
 
