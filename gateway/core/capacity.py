@@ -159,6 +159,10 @@ class EngineLoad:
         cache spares is in the measured factor."""
         return self._factor * self.first_token_s(context_tokens)
 
+    def recompute_s(self, context_tokens: int) -> float:
+        """Seconds of the engine's time that a resume costs."""
+        return max(0.0, self.resume_s(context_tokens) - 2 * self.iteration_s())
+
     def _learn_resume(self, job: Job, took_s: float) -> None:
         expected = self.first_token_s(job.context_tokens)
         if expected > 0:

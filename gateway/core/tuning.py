@@ -21,6 +21,7 @@ class Tuning:
     `slack_s`: how far a tenant may run ahead of the others before they go first, in seconds of the pool's work divided
     by the backlogged tenants (0: always the one furthest behind; inf: never). `safety`: how many resume costs a lead
     must cover before its stream may stand still. `cap`: preemptions for each arrival, on average over ten minutes.
+    `overhead`: the share of the engines' time that may go into computing again what pauses threw away.
     `hysteresis`: what running adds to a gain. `age_s`: after so long past its `ttft` a job that was never started
     counts as late, and late jobs share `age_share` of the starts, oldest first. `settle_s`: until an aborted stream's
     room is free. `assumed_output_tokens` are set aside for an answer of unknown length. `cached_price`: what a prompt
@@ -29,12 +30,13 @@ class Tuning:
 
     tick_s: float = 0.05
     horizon_s: float = 10.0
-    slack_s: float = 10.0
+    slack_s: float = 3.0
     safety: float = 2.0
     cap: float = 1.0
+    overhead: float = 0.1
     hysteresis: float = 0.1
     age_s: float = 30.0
-    age_share: float = 0.1
+    age_share: float = 0.03
     settle_s: float = 0.05
     assumed_output_tokens: int = 512
     cost: CostFunction = WEIGHTED_TOKENS

@@ -32,7 +32,8 @@ _CAP_WINDOW_S: Final = 600.0
 class Bid(NamedTuple):
     """What a job offers for a place: its rank (larger comes first), the gain in QoE, and why it would begin.
 
-    A `firm` one is never paused.
+    A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones that
+    rank below it do not pass.
     """
 
     rank: tuple[float, ...]
@@ -41,6 +42,7 @@ class Bid(NamedTuple):
     begins: Reason = Reason.GAIN
     stops: Reason = Reason.AHEAD
     firm: bool = False
+    holds: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +97,7 @@ class PauseCap:
         self._pauses.append(now)
 
     def allows(self, more: int, now: float) -> bool:
+        """Whether so many more pauses stay within the average."""
         for times in (self._arrivals, self._pauses):
             while times and times[0] < now - _CAP_WINDOW_S:
                 times.popleft()
@@ -193,8 +196,8 @@ class Ranked:
                 self._roster.begin(bid.job, place.load, bid.begins, now)
             elif place.free_soon(need):
                 place.use(need)
-            elif not self._make_room(bid, place, need, victims, now):
-                break
+            elif not self._make_room(bid, place, need, victims, now) and bid.holds:
+                place.use(need)
 
     def _fill(self, bids: list[Bid], places: dict[str, Places]) -> tuple[set[int], list[tuple[Bid, Places]]]:
         """Who keeps a place (by order of arrival), and who is given one on which engine."""
@@ -247,9 +250,7 @@ class Ranked:
                 chosen.append(victim)
                 seats += 1
                 memory += victim.job.reserved
-        if seats <= 0 or memory < need or not self._cap.allows(len(chosen), now):
-            return True
-        if self._refines and bid.gain <= self._cost(bid.job, place.load, now):
+        if seats <= 0 or memory < need or not self.may_pause(bid, chosen, now):
             return False
         for victim in chosen:
             place.soon_seats += 1
@@ -257,6 +258,15 @@ class Ranked:
             self._pause(victim.job, victim.stops, now)
         place.use(need)
         return True
+
+    def may_pause(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
+        """Whether these may be paused for this bid: within the average, and only where it pays."""
+        return self._cap.allows(len(victims), now) and (not self._refines or self.pays(bid, victims, now))
+
+    def pays(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
+        """Whether the bid gains more than the readers of the victims' engine lose (all victims are of one engine)."""
+        engine_id = victims[0].job.engine_id if victims else None
+        return engine_id is None or bid.gain > self._cost(bid.job, self._roster.fleet[engine_id], now)
 
     def _cost(self, job: Job, load: EngineLoad, now: float) -> float:
         """QoE that the readers of this engine lose while it computes the job's prompt (Andes v2, section 4.3)."""
