@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.engines.recording import MAX_HELD, RecordingRelay
-from gateway.engines.relay import ChunkRelay
+from gateway.engines.relay import ChunkRelay, Relay
 from gateway.engines.rewriting import RewritingRelay
 from gateway.engines.stops import StopMatcher
 from gateway.engines.transcript import Transcript
@@ -65,7 +65,7 @@ def test_what_is_not_text_cannot_be_cut() -> None:
 @pytest.mark.parametrize("kind", ["plain", "recording", "rewriting"])
 def test_an_answer_that_the_engine_gave_up_is_a_failure(kind: str) -> None:
     """vLLM's finish reason "abort", which some ways to die produce: nothing of that event counts."""
-    relays = {
+    relays: dict[str, Relay] = {
         "plain": ChunkRelay(),
         "recording": RecordingRelay(Transcript()),
         "rewriting": RewritingRelay(Transcript(), chat=True, model="m"),
@@ -108,6 +108,7 @@ def test_a_chunk_of_both_fields_is_two() -> None:
     "odd", [b"data: 3\n\n", b"data: {\n\n", b'data: {"choices":[5]}\n\n', b'data: {"error":"x"}\n\n']
 )
 def test_odd_events_are_failures(odd: bytes) -> None:
+    """Whatever comes that is no chunk of an answer."""
     relay = RewritingRelay(Transcript(), chat=True, model="m")
     relay.feed(odd)
     assert relay.failure is not None

@@ -9,7 +9,17 @@ from typing import Any
 from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
 from gateway.core.scheduler import QueueLimits, Scheduler
-from gateway.engines.base import Endpoint, EngineFacts, EngineSettings, EngineState, LegRequest, LegSink, Usage
+from gateway.engines.base import (
+    Endpoint,
+    EngineFacts,
+    EngineSettings,
+    EngineState,
+    LegRequest,
+    LegSink,
+    Resumability,
+    ResumeLevel,
+    Usage,
+)
 from gateway.errors import EngineFailed
 from gateway.runtime.instrument import JobEnd
 from gateway.runtime.pool import Pool, PoolSettings
@@ -55,7 +65,11 @@ class FakeEngine:
         self.facts: EngineFacts | Exception = EngineFacts(models=(MODEL,))
         self.legs: list[FakeLeg] = []
         self.asked = 0
+        self.resumability = Resumability(ResumeLevel.NO, "a fake")
         self.closed = False
+
+    def can_resume(self, request: LegRequest) -> Resumability:
+        return self.resumability
 
     async def start(self, request: LegRequest, sink: LegSink) -> FakeLeg:
         self.asked += 1
