@@ -136,6 +136,7 @@ class Pool(Section):
     first_token_timeout_s: float = Field(300.0, gt=0)
     stall_timeout_s: float = Field(60.0, gt=0)
     answer_timeout_s: float = Field(900.0, gt=0)
+    failover_wait_s: float = Field(15.0, ge=0)
     probe_interval_s: float = Field(1.0, gt=0)
     queue: Queue = Queue()
     engines: tuple[EngineConfig, ...] = Field(min_length=1)

@@ -196,6 +196,7 @@ def _pool(config: PoolConfig, instrument: Instrument) -> Pool:
         first_token_timeout_s=config.first_token_timeout_s,
         stall_timeout_s=config.stall_timeout_s,
         answer_timeout_s=config.answer_timeout_s,
+        failover_wait_s=config.failover_wait_s,
         probe_interval_s=config.probe_interval_s,
         context_tokens=config.context_tokens,
         assumed_output_tokens=config.assumed_output_tokens,

@@ -14,6 +14,8 @@ from gateway.runtime.sizing import TokenRatio
 
 FAILURES_UNTIL_DOWN: Final = 2
 PROBES_UNTIL_PINNED: Final = 3
+STRIKES_UNTIL_REST: Final = 3
+LONGEST_REST: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class PoolSettings:
     model: str
     policy: str
     attempts: int = 3
+    failover_wait_s: float = 15.0
     first_token_timeout_s: float = 300.0
     stall_timeout_s: float = 60.0
     answer_timeout_s: float = 900.0
@@ -33,7 +36,11 @@ class PoolSettings:
 
 @dataclass(slots=True)
 class EngineSlot:
-    """One engine and what is known of it. `max_running` is what it has been seen to hold without queueing."""
+    """One engine and what is known of it. `max_running` is what it has been seen to hold without queueing.
+
+    `strikes`: legs that broke there since the last one that went on; `rest`: probes until it gets work again after too
+    many of them, `rests`: how often that was so in a row. After a rest it gets one job, until that goes on.
+    """
 
     engine: Engine
     max_running: int
@@ -42,17 +49,26 @@ class EngineSlot:
     failures: int = 0
     heard: bool = False  # a leg there has had tokens since the last failed probe
     pinned: int = 0  # probes in a row with requests waiting and the same number running
+    strikes: int = 0
+    rest: int = 0
+    rests: int = 0
+    draining: bool = False
 
     @property
     def id(self) -> str:
         return self.engine.settings.id
 
+    @property
+    def takes_work(self) -> bool:
+        """Whether new legs may begin there."""
+        return self.state is EngineState.READY and not self.draining and not self.rest
+
     def capacity(self) -> EngineCapacity:
         settings = self.engine.settings
         return EngineCapacity(
-            max_running=self.max_running,
+            max_running=min(1, self.max_running) if self.strikes >= STRIKES_UNTIL_REST else self.max_running,
             kv_tokens=settings.kv_tokens or self.facts.kv_tokens,
-            ready=self.state is EngineState.READY,
+            ready=self.takes_work,
         )
 
 
@@ -81,7 +97,7 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        return any(slot.state is EngineState.READY for slot in self._slots.values())
+        return any(slot.state is EngineState.READY and not slot.draining for slot in self._slots.values())
 
     @property
     def context_tokens(self) -> int | None:
@@ -98,11 +114,26 @@ class Pool:
 
     def hears(self, engine_id: str) -> None:
         """A leg at this engine goes on."""
-        self._slots[engine_id].heard = True
+        slot = self._slots[engine_id]
+        slot.heard = True
+        if slot.strikes:
+            slot.strikes = slot.rests = 0
+            self.scheduler.engine(engine_id, slot.capacity())
+
+    def struck(self, engine_id: str, changed: Callable[[], None]) -> None:
+        """A leg broke there. Too many of them in a row, and the engine rests, each time twice as long."""
+        slot = self._slots[engine_id]
+        slot.strikes += 1
+        if slot.strikes >= STRIKES_UNTIL_REST and not slot.rest:
+            slot.rest = min(2**slot.rests, LONGEST_REST)
+            slot.rests += 1
+            self.scheduler.engine(engine_id, slot.capacity())
+            self._instrument.engine_changed(self.settings.model, engine_id, slot.state, "rests: its legs break")
+            changed()
 
     def ready_besides(self, engine_id: str) -> bool:
         """Whether another engine could take over."""
-        return any(s.state is EngineState.READY for s in self._slots.values() if s.id != engine_id)
+        return any(s.state is EngineState.READY and not s.draining for s in self._slots.values() if s.id != engine_id)
 
     async def tokenize(self, endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
         """The prompt's exact length from the first engine that answers; None when none can tell."""
@@ -166,6 +197,7 @@ class Pool:
 
     def _well(self, slot: EngineSlot, facts: EngineFacts, changed: Callable[[], None]) -> None:
         before, told_before = slot.capacity(), slot.facts
+        slot.rest = max(0, slot.rest - 1)
         slot.failures = 0
         slot.heard = False
         slot.facts = replace(facts, context_tokens=facts.context_tokens or slot.facts.context_tokens)
