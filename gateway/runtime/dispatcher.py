@@ -139,6 +139,8 @@ class Dispatcher:
         pool = self._pools[stream.request.model]
         engine_id = stream.engine_id
         if error is None or engine_id is None:
+            if engine_id is not None:
+                pool.hears(engine_id)
             self._conclude(stream, error)
             return
         detail = str(error)

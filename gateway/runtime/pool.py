@@ -66,7 +66,7 @@ class EngineSlot:
     def capacity(self) -> EngineCapacity:
         settings = self.engine.settings
         return EngineCapacity(
-            max_running=min(1, self.max_running) if self.strikes >= STRIKES_UNTIL_REST else self.max_running,
+            max_running=min(1, self.max_running) if self.rests else self.max_running,
             kv_tokens=settings.kv_tokens or self.facts.kv_tokens,
             ready=self.takes_work,
         )
@@ -121,10 +121,14 @@ class Pool:
             self.scheduler.engine(engine_id, slot.capacity())
 
     def struck(self, engine_id: str, changed: Callable[[], None]) -> None:
-        """A leg broke there. Too many of them in a row, and the engine rests, each time twice as long."""
+        """A leg broke there. Too many of them in a row, and the engine rests, each time twice as long.
+
+        Not where nobody else takes work: a rest would only make jobs wait for the same failure.
+        """
         slot = self._slots[engine_id]
+        others = any(each.takes_work for each in self._slots.values() if each is not slot)
         slot.strikes += 1
-        if slot.strikes >= STRIKES_UNTIL_REST and not slot.rest:
+        if slot.strikes >= STRIKES_UNTIL_REST and others and not slot.rest:
             slot.rest = min(2**slot.rests, LONGEST_REST)
             slot.rests += 1
             self.scheduler.engine(engine_id, slot.capacity())
