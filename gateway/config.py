@@ -96,6 +96,15 @@ class Store(Section):
     path: str = "var/andante.db"
 
 
+class Streams(Section):
+    """Resumable streams: where their logs are kept (":memory:", or a file), for how long (s) and how large (bytes)."""
+
+    path: str = ":memory:"
+    window_s: float = Field(60.0, gt=0)
+    max_bytes: int = Field(4 << 20, ge=1024)
+    max_streams: int = Field(10_000, ge=1)
+
+
 class Auth(Section):
     """`required` false lets every caller in as the tenant "anonymous"; `admin_key` opens /admin (better set by the
     environment: ANDANTE_AUTH__ADMIN_KEY)."""
@@ -173,6 +182,7 @@ class Config(Section):
     server: Server = Server()
     store: Store = Store()
     auth: Auth = Auth()
+    streams: Streams = Streams()
     pools: tuple[Pool, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -11,6 +11,9 @@
     |   +-- ModelNotAllowed
     +-- NotFound
     |   +-- ModelNotFound
+    |   +-- StreamNotFound
+    |   +-- EngineNotFound
+    +-- StreamGone
     +-- LimitExceeded
     |   +-- RateLimited
     |   +-- TooManyStreams
@@ -106,6 +109,24 @@ class ModelNotFound(NotFound):
     """No pool serves this model."""
 
     code = "model_not_found"
+
+
+class StreamNotFound(NotFound):
+    """No such stream, or not for this key, or not any more."""
+
+    code = "stream_not_found"
+
+
+class EngineNotFound(NotFound):
+    """No pool has an engine of this name."""
+
+    code = "engine_not_found"
+
+
+class StreamGone(GatewayError):
+    """The part of the stream that was asked for is not kept any more."""
+
+    code = "stream_gone"
 
 
 class LimitExceeded(GatewayError):

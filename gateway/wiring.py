@@ -20,7 +20,7 @@ from gateway.api.admin import admin_routers
 from gateway.api.app import Services, create_app
 from gateway.api.server import Server, TokenProtocol
 from gateway.clock import Clock, SystemClock
-from gateway.config import Config, EngineConfig
+from gateway.config import Config, EngineConfig, Streams
 from gateway.config import Pool as PoolConfig
 from gateway.core.limits import RateLimiter
 from gateway.core.pace import pace_from_spec
@@ -37,9 +37,13 @@ from gateway.runtime.caretaker import SWEEP_S, ClientTimeouts
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.instrument import Instrument, Instruments
 from gateway.runtime.pool import Pool, PoolSettings
+from gateway.runtime.readers import Desk
 from gateway.stores.base import ApiKey, KeyStore
 from gateway.stores.memory import MemoryKeyStore, MemoryLimitStore
+from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_keys import SqliteKeyStore
+from gateway.stores.sqlite_streams import SqliteStreamLog
+from gateway.stores.stream_log import LogLimits, StreamLog
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
     {"vllm": VllmEngine, "openai": OpenAIEngine}
@@ -60,6 +64,12 @@ def open_key_store(path: str) -> KeyStore:
     return MemoryKeyStore() if path == ":memory:" else SqliteKeyStore(Path(path))
 
 
+def open_stream_log(config: Streams) -> StreamLog:
+    """Where resumable streams are kept; ":memory:" ends with the process."""
+    limits = LogLimits(max_bytes=config.max_bytes, max_streams=config.max_streams, ttl_s=config.window_s)
+    return MemoryStreamLog(limits) if config.path == ":memory:" else SqliteStreamLog(Path(config.path), limits)
+
+
 async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
     """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen."""
     logger = set_up_logging(config.server.log_level)
@@ -78,8 +88,10 @@ async def _serve_on(
     metrics = MetricsInstrument()
     dispatcher = build_dispatcher(config, clock, Instruments(metrics, LogInstrument(logger)))
     keys = open_key_store(config.store.path)
+    log = open_stream_log(config.streams)
     services = Services(
         dispatcher=dispatcher,
+        desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s),
         admission=build_admission(config, dispatcher, clock),
         keys=keys,
         clock=clock,
@@ -104,6 +116,7 @@ async def _serve_on(
         await Server(_uvicorn_config(app, config), drain, announce).serve(sockets)
     finally:
         keys.close()
+        log.close()
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -42,6 +42,7 @@ PORTS = frozenset(
         "engines.transcript",
         "engines.stops",
         "stores.base",
+        "stores.stream_log",
         "runtime.instrument",
     )
 )

@@ -106,7 +106,7 @@ class Caretaker:
         """Whether a stream that was cut has waited too long for an engine of its pool to be well."""
         pool = self._owner.pool(stream.request.model)
         left_at = stream.course.left_at
-        waits = stream.engine_id is None and left_at is not None
+        waits = stream.engine_id is None and left_at is not None and not stream.parked
         return waits and not pool.ready and now - (left_at or now) > pool.settings.failover_wait_s
 
     def _patience(self, stream: Stream) -> float:

@@ -18,6 +18,7 @@ class Course:
         self.level = ResumeLevel.NO
         self.why = ""
         self.failures = 0
+        self.resumptions = 0
         self.left_at: float | None = None  # when it lost its engine, while it has none
         self._request = request
         self._number = 0
@@ -54,6 +55,7 @@ class Course:
         self._engine_id = engine.settings.id
         self._tokens, self._begun_at, self._ttft_s = produced, now, None
         self._resumed = produced > 0
+        self.resumptions += self._resumed
         self.left_at = None
         return True
 

@@ -25,7 +25,7 @@ from gateway.errors import (
 from gateway.runtime.accounting import job_end, observe
 from gateway.runtime.caretaker import Caretaker, ClientTimeouts
 from gateway.runtime.instrument import Instrument
-from gateway.runtime.legs import Legs
+from gateway.runtime.legs import ABORT_SETTLE_S, Legs
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import JobRequest, Stream
 
@@ -118,9 +118,7 @@ class Dispatcher:
         pool = self.pool(request.model)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
-        now = self._clock.now()
-        spec = JobSpec(request.id, request.tenant, request.prompt_tokens, request.max_tokens, request.weight)
-        pool.scheduler.add(spec, now)
+        pool.scheduler.add(_spec(request), self._clock.now())
         stream = Stream(request, self, self._clock)
         self._streams[request.id] = stream
         self._idle.clear()
@@ -131,6 +129,36 @@ class Dispatcher:
     def cancel(self, stream: Stream) -> None:
         """The client left. A stream that has ended is left as it is."""
         self.give_up(stream, "cancelled")
+
+    def park(self, stream: Stream) -> bool:
+        """The reader is away: give engine and place in the queue up and keep what was said.
+
+        False when the stream would lose what it said, or has ended: then it is left as it is.
+        """
+        if stream.request.id not in self._streams or stream.parked or not stream.can_go_on:
+            return False
+        pool = self._pools[stream.request.model]
+        observe(pool, stream, self._instrument)
+        engine_id = stream.engine_id
+        if engine_id is None or self._legs.pause(pool, stream, self._clock.now(), "away"):
+            pool.scheduler.remove(stream.request.id)
+            stream.parked = True
+            self._plan(pool)
+        return stream.parked
+
+    def unpark(self, stream: Stream) -> None:
+        """The reader is back: the job queues again and goes on. QueueFull, QueueShareFull."""
+        job_id = stream.request.id
+        if job_id not in self._streams or not stream.parked:
+            return
+        if self._legs.leaving(job_id):
+            asyncio.get_running_loop().call_later(ABORT_SETTLE_S, self.unpark, stream)
+            return
+        pool = self._pools[stream.request.model]
+        pool.scheduler.add(_spec(stream.request), self._clock.now())
+        stream.parked = False
+        observe(pool, stream, self._instrument)
+        self._plan(pool)
 
     def leg_over(self, stream: Stream, error: EngineError | None) -> None:
         """StreamOwner: an engine finished the job or broke; the job ends, or waits for another engine."""
@@ -208,8 +236,9 @@ class Dispatcher:
         """Take the job out of the scheduler, whatever it was doing; its engine's room follows when it is free."""
         pool = self._pools[stream.request.model]
         job_id = stream.request.id
-        observe(pool, stream, self._instrument)
-        pool.scheduler.remove(job_id)
+        if not stream.parked:
+            observe(pool, stream, self._instrument)
+            pool.scheduler.remove(job_id)
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
         if engine_id is not None and (cost := stream.course.end_leg(stream.usage, self._clock.now())) is not None:
@@ -238,6 +267,11 @@ class Dispatcher:
         self._instrument.job_ended(end)
         stream.finish(error)
 
+    def place(self, stream: Stream) -> int | None:
+        """How many jobs are before this one in the queue; None when it does not wait."""
+        pool = self._pools[stream.request.model]
+        return pool.scheduler.place_in_queue(stream.request.id)
+
     # ---- for the caretaker
 
     @property
@@ -255,3 +289,7 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _spec(request: JobRequest) -> JobSpec:
+    return JobSpec(request.id, request.tenant, request.prompt_tokens, request.max_tokens, request.weight)

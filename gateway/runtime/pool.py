@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from gateway.core.capacity import EngineCapacity
 from gateway.core.scheduler import Scheduler
-from gateway.engines.base import Endpoint, Engine, EngineFacts, EngineState
+from gateway.engines.base import Endpoint, Engine, EngineFacts, EngineState, LegRequest, Resumability
 from gateway.errors import EngineFailed
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.sizing import TokenRatio
@@ -138,6 +138,11 @@ class Pool:
     def ready_besides(self, engine_id: str) -> bool:
         """Whether another engine could take over."""
         return any(s.state is EngineState.READY and not s.draining for s in self._slots.values() if s.id != engine_id)
+
+    def resumability(self, request: LegRequest) -> Resumability:
+        """How exactly such a request goes on after a cut, at the worst of the pool's engines."""
+        found = [slot.engine.can_resume(request) for slot in self._slots.values()]
+        return max(found, key=lambda each: each.level.rank)
 
     async def tokenize(self, endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:
         """The prompt's exact length from the first engine that answers; None when none can tell."""

@@ -94,6 +94,7 @@ class Stream:
         self.blocked_at: float | None = None
         self.engine_id: str | None = None
         self.course = Course(request.leg)
+        self.parked = False  # its reader is away: no engine, no place in the queue
         self.abandoned = False  # nobody reads: what was sent must not look like all of it
         self._owner = owner
         self._now = clock.now
