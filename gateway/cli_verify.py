@@ -75,7 +75,8 @@ class Outcome:
     usage: list[int] = field(default_factory=list)
     ttft_s: list[float] = field(default_factory=list)
     resent: int = 0
-    reprefilled: int | None = None
+    told: int = 0  # of these tokens, those of legs whose engine said how many it still knew
+    reprefilled: int = 0
     cuts: int = 0
 
     def take(self, data: bytes) -> None:
@@ -225,7 +226,8 @@ def _book(outcome: Outcome, sink: _Sink, resent: int) -> None:
     if sink.ttft_s is not None:
         outcome.ttft_s.append(sink.ttft_s)
     if sink.usage is not None and sink.usage.cached_tokens is not None:
-        outcome.reprefilled = (outcome.reprefilled or 0) + resent - sink.usage.cached_tokens
+        outcome.told += resent
+        outcome.reprefilled += resent - sink.usage.cached_tokens
 
 
 def _request(args: argparse.Namespace, engine: Engine, number: int) -> LegRequest:
@@ -244,7 +246,7 @@ def report_of(pairs: Sequence[tuple[Outcome, Outcome]]) -> Json:
     """Counts over pairs of unbroken and broken streams; times in milliseconds, divergences in tokens."""
     diverged = sorted(_divergence(whole.ids, broken.ids) for whole, broken in pairs if whole.ids != broken.ids)
     times = sorted(1000 * each for _, broken in pairs for each in broken.ttft_s)
-    told = [broken.reprefilled for _, broken in pairs if broken.reprefilled is not None]
+    told = sum(broken.told for _, broken in pairs)
     return {
         "streams": len(pairs),
         "pauses": sum(broken.cuts for _, broken in pairs),
@@ -254,7 +256,8 @@ def report_of(pairs: Sequence[tuple[Outcome, Outcome]]) -> Json:
         "first_divergence": diverged[:SHOWN_DIVERGENCES],
         "resume_ttft_ms": {f"p{share}": _percentile(times, share) for share in (50, 90, 99)},
         "resent_tokens": sum(broken.resent for _, broken in pairs),
-        "reprefilled_tokens": sum(told) if told else None,
+        "reprefilled_tokens": sum(broken.reprefilled for _, broken in pairs) if told else None,
+        "reprefilled_of": told,
     }
 
 
