@@ -180,24 +180,26 @@ async def _pair(
 ) -> tuple[Outcome, Outcome]:
     draw = random.Random(f"{args.seed}-{number}")  # noqa: S311 - places of cuts, not secrets
     async with gate:
-        whole = await _stream(args, engines[:1], number, [])
-        least, most = args.pauses
-        places = range(1, max(2, len(whole.ids) or args.max_tokens))
-        cuts = sorted(draw.choices(places, k=draw.randint(least, most)))
-        return whole, await _stream(args, engines, number, cuts)
+        whole = await _stream(args, engines[:1], number, 0, draw)
+        pauses = draw.randint(*args.pauses)
+        return whole, await _stream(args, engines, number, pauses, draw)
 
 
-async def _stream(args: argparse.Namespace, engines: Sequence[Engine], number: int, cuts: Sequence[int]) -> Outcome:
-    """One stream; each cut is a number of tokens from its beginning."""
+async def _stream(
+    args: argparse.Namespace, engines: Sequence[Engine], number: int, pauses: int, draw: random.Random
+) -> Outcome:
+    """One stream; each leg but the last is cut at random in its share of what is left."""
     outcome, transcript = Outcome(), Transcript()
-    for leg, cut in enumerate([*cuts, None]):
+    for leg in range(pauses + 1):
         engine = engines[leg % len(engines)]
         request = _request(args, engine, number)
-        request = replace(request, id=f"{request.id}-{len(cuts)}-{leg}", transcript=transcript)
+        request = replace(request, id=f"{request.id}-{pauses}-{leg}", transcript=transcript)
         if not (found := engine.can_resume(request)):
             raise EngineFailed(f"This engine cannot go on with the answer: {found.why}.")
         before = transcript.tokens
-        sink = _Sink(outcome, None if cut is None else max(1, cut - before), time.perf_counter())
+        share = 2 * (args.max_tokens - before) // (pauses - leg + 1)
+        cut = draw.randint(1, max(1, share)) if leg < pauses else None
+        sink = _Sink(outcome, cut, time.perf_counter())
         handle = await engine.start(request, sink)
         await _until_over(sink, handle)
         if before:

@@ -5,6 +5,7 @@
     +-- InvalidRequest
     |   +-- ContextTooLong
     |   +-- KeyRevoked
+    |   +-- EngineInUse
     +-- BodyTooLarge
     +-- Unauthenticated
     +-- Forbidden
@@ -73,6 +74,12 @@ class KeyRevoked(InvalidRequest):
     """A revoked key takes no more changes."""
 
     code = "key_revoked"
+
+
+class EngineInUse(InvalidRequest):
+    """An engine leaves only when it has been drained; a name is given once."""
+
+    code = "engine_in_use"
 
 
 class BodyTooLarge(GatewayError):

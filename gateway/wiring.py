@@ -98,7 +98,7 @@ async def _serve_on(
         render_metrics=metrics.render,
         logger=logger,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
-        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher),
+        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
     )
     app = create_app(config.server, services, WEB_ROOT)
 
@@ -229,4 +229,9 @@ def _engine(model: str, number: int, config: EngineConfig) -> Engine:
         max_running=config.max_running,
         kv_tokens=config.kv_tokens,
     )
-    return ENGINES[config.kind](settings)
+    return make_engine(settings)
+
+
+def make_engine(settings: EngineSettings) -> Engine:
+    """The adapter of an engine's kind. Needs a running event loop."""
+    return ENGINES[settings.kind](settings)

@@ -25,6 +25,7 @@ STATUS: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = MappingProx
     {
         errors.GatewayError: (500, "server_error"),
         errors.InvalidRequest: (400, "invalid_request_error"),
+        errors.EngineInUse: (409, "invalid_request_error"),
         errors.KeyRevoked: (409, "invalid_request_error"),
         errors.Unauthenticated: (401, "authentication_error"),
         errors.Forbidden: (403, "permission_error"),

@@ -130,21 +130,10 @@ class Dispatcher:
         """The client left. A stream that has ended is left as it is."""
         self.give_up(stream, "cancelled")
 
-    def park(self, stream: Stream) -> bool:
-        """The reader is away: give engine and place in the queue up and keep what was said.
-
-        False when the stream would lose what it said, or has ended: then it is left as it is.
-        """
-        if stream.request.id not in self._streams or stream.parked or not stream.can_go_on:
-            return False
-        pool = self._pools[stream.request.model]
-        observe(pool, stream, self._instrument)
-        engine_id = stream.engine_id
-        if engine_id is None or self._legs.pause(pool, stream, self._clock.now(), "away"):
-            pool.scheduler.remove(stream.request.id)
-            stream.parked = True
-            self._plan(pool)
-        return stream.parked
+    def park(self, stream: Stream) -> None:
+        """The reader is away: give engine and place in the queue up and keep what was said, where that is possible."""
+        if stream.request.id in self._streams and not stream.parked:
+            self._legs.park(self._pools[stream.request.model], stream, self._clock.now())
 
     def unpark(self, stream: Stream) -> None:
         """The reader is back: the job queues again and goes on. QueueFull, QueueShareFull."""
@@ -198,6 +187,16 @@ class Dispatcher:
             return False
         # Who has read a beginning waits for an engine to come back; who has not may as well ask again.
         return stream.produced > 0 or pool.ready_besides(engine_id)
+
+    def drain_engine(self, pool: Pool, engine_id: str) -> int:
+        """Give an engine no new work, and move what can go on elsewhere; how many streams move. EngineNotFound."""
+        pool.drain(engine_id)
+        if not pool.ready:
+            return 0  # nobody would take them: they end where they are
+        now = self._clock.now()
+        here = [stream for stream in self._streams.values() if stream.engine_id == engine_id]
+        mine = [stream for stream in here if stream.request.model == pool.settings.model]
+        return sum(self._legs.pause(pool, stream, now, "drain") for stream in mine)
 
     # ---- plans
 

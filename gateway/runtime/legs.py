@@ -7,6 +7,7 @@ from typing import Final
 from gateway.core.scheduler import LegEnded
 from gateway.engines.base import Engine
 from gateway.errors import EngineBusy, EngineError, EngineFailed
+from gateway.runtime.accounting import observe
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import Stream
@@ -43,6 +44,16 @@ class Legs:
         self._instrument.leg_paused(pool.settings.model, engine_id, reason)
         self.free_later(pool, stream.request.id)
         return True
+
+    def park(self, pool: Pool, stream: Stream, now: float) -> None:
+        """Take a stream out of engine and queue until its reader is back; one that would lose something runs on."""
+        if not stream.can_go_on:
+            return
+        observe(pool, stream, self._instrument)
+        if stream.engine_id is None or self.pause(pool, stream, now, "away"):
+            pool.scheduler.remove(stream.request.id)
+            stream.parked = True
+            self._changed(pool)
 
     def let_go(self, pool: Pool, stream: Stream, now: float) -> None:
         """Give the engine up and book what going on there had cost."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from gateway.core.capacity import EngineCapacity
 from gateway.core.scheduler import Scheduler
 from gateway.engines.base import Endpoint, Engine, EngineFacts, EngineState, LegRequest, Resumability
-from gateway.errors import EngineFailed
+from gateway.errors import EngineFailed, EngineInUse, EngineNotFound
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.sizing import TokenRatio
 
@@ -83,6 +83,9 @@ class Pool:
         self.ratio = TokenRatio()
         self.asked = asyncio.Event()  # every engine has been probed once, whatever came of it
         self._instrument = instrument
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._changed: Callable[[], None] = lambda: None
         self._slots = {e.settings.id: EngineSlot(e, max_running=e.settings.max_running) for e in engines}
         for slot in self._slots.values():
             scheduler.engine(slot.id, slot.capacity())
@@ -156,9 +159,51 @@ class Pool:
 
     async def run(self, changed: Callable[[], None]) -> None:
         """Probe until cancelled; `changed` is called when an engine's capacity or health did."""
-        async with asyncio.TaskGroup() as group:
+        self._changed = changed
+        async with asyncio.TaskGroup() as self._group:
             for slot in self._slots.values():
-                group.create_task(self._watch(slot, changed))
+                self._begin_watch(slot)
+            await asyncio.get_running_loop().create_future()  # engines may come as long as it runs
+
+    def add(self, engine: Engine) -> None:
+        """A new engine: it gets work once it is well. EngineInUse if its name or its address is taken."""
+        settings = engine.settings
+        if any(settings.id == slot.id or settings.url == slot.engine.settings.url for slot in self._slots.values()):
+            raise EngineInUse(f"There is an engine {settings.id!r}, or one with this URL.", param="id")
+        slot = self._slots[settings.id] = EngineSlot(engine, max_running=settings.max_running)
+        self.scheduler.engine(slot.id, slot.capacity())
+        self._begin_watch(slot)
+
+    def drain(self, engine_id: str, *, draining: bool = True) -> None:
+        """Give it no new work, or give it some again. EngineNotFound."""
+        slot = self._slot(engine_id)
+        slot.draining = draining
+        self.scheduler.engine(engine_id, slot.capacity())
+        self._instrument.engine_changed(
+            self.settings.model, engine_id, slot.state, "draining" if draining else "takes work again"
+        )
+        self._changed()
+
+    async def remove(self, engine_id: str) -> None:
+        """Forget a drained engine. EngineNotFound; EngineInUse while it is not empty."""
+        slot = self._slot(engine_id)
+        if not slot.draining or self.scheduler.running(engine_id):
+            raise EngineInUse("Drain the engine first, and wait until nothing runs there.", param="engine_id")
+        self.scheduler.engine(engine_id, None)
+        del self._slots[engine_id]
+        if (watch := self._watches.pop(engine_id, None)) is not None:
+            watch.cancel()
+        await slot.engine.close()
+
+    def _begin_watch(self, slot: EngineSlot) -> None:
+        assert self._group is not None  # engines come while the pool runs
+        self._watches[slot.id] = self._group.create_task(self._watch(slot, self._changed))
+
+    def _slot(self, engine_id: str) -> EngineSlot:
+        try:
+            return self._slots[engine_id]
+        except KeyError:
+            raise EngineNotFound(f"There is no engine {engine_id[:100]!r}.", param="engine_id") from None
 
     async def close(self) -> None:
         for slot in self._slots.values():
