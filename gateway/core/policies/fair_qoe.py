@@ -103,7 +103,6 @@ class FairQoe(Andes):
     def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
         self._steps.sort(self._roster, now)
         self._allowance.earn(len(self._roster.fleet), now)
-        self._judge_load(jobs, now)
         bids = [self._bid(job, now) for job in jobs]
         self._let_hold(bids)
         if self._late_credit >= 1:
@@ -145,7 +144,7 @@ class FairQoe(Andes):
         stops = Reason.SHARE if step else Reason.AHEAD
         return Bid((_NORMAL, -float(step), value), gain, job, Reason.GAIN, stops)
 
-    def _judge_load(self, jobs: Sequence[Job], now: float) -> None:
+    def survey(self, jobs: Sequence[Job], now: float) -> None:
         """Whether everybody's reading, those who wait for their first word included, asks more than the pool makes.
 
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.

@@ -16,6 +16,8 @@ A place that a stopping leg still holds counts as given, so that no decision pau
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from typing import ClassVar, Final, NamedTuple
 
 from gateway.core.capacity import WATERMARK, EngineLoad
@@ -27,6 +29,8 @@ _STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish mus
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
 _CAP_WINDOW_S: Final = 600.0
+_HOT: Final = 64
+_RANK_ALL_S: Final = 2e-4  # for each job that waits, until all are ranked again
 
 
 class Bid(NamedTuple):
@@ -82,6 +86,9 @@ class Places:
         return self.free_seats + self.soon_seats > 0 and self.free_memory + self.soon_memory >= need
 
 
+_by_rank = attrgetter("rank")
+
+
 class PauseCap:
     """At most so many pauses for each arrival, on average over the last ten minutes (Andes' P)."""
 
@@ -113,16 +120,23 @@ class Ranked:
         self._roster = roster
         self._refines = refines
         self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
+        self._hot: dict[int, Job] = {}  # those waiting who may get a place before everybody is ranked again
+        self._rank_all_at = float("-inf")
 
     def admit(self, _spec: JobSpec, now: float) -> None:
         """Everybody may come in."""
         self._cap.arrived(now)
 
     def push(self, job: Job) -> None:
-        """Who waits is ranked anew in every decision."""
+        """Who begins to wait is ranked in the next decision."""
+        self._hot[job.order] = job
 
     def discard(self, job: Job) -> None:
-        """Nothing is kept of it."""
+        """It is ranked no more."""
+        self._hot.pop(job.order, None)
+
+    def survey(self, jobs: Sequence[Job], now: float) -> None:
+        """All jobs that wait or run; a hook, called whenever all are ranked."""
 
     def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
         """A bid for each job, in any order."""
@@ -133,22 +147,43 @@ class Ranked:
         return sorted(self._roster.waiting.values(), key=lambda job: job.order)
 
     def decide(self, now: float) -> None:
-        self._roster.reconsider(now)
         if self._start_all(now) and not self._overrun():
             return
+        bids = self._ranked(now)
+        for load in self._overrun():
+            self._relieve(load, bids, now)
+        self._swap(bids, now)
+
+    # ---- steps
+
+    def _ranked(self, now: float) -> list[Bid]:
+        """Bids, best first, of all who run and wait; in a long queue only of those near its head, most of the time.
+
+        Ranking takes some microseconds a job, and the order of a long queue changes slowly: all of it is ranked after
+        a time that grows with its length, so that this costs a bounded share of one core.
+        """
+        waiting = self._roster.waiting
         running = [
             job
             for load in self._roster.fleet
             for job in load.legs.values()
             if job.state is JobState.RUNNING and job.spec.resumable
         ]
-        bids = self.rank([*self._roster.waiting.values(), *running], now)
-        bids.sort(key=lambda bid: bid.rank, reverse=True)
-        for load in self._overrun():
-            self._relieve(load, bids, now)
-        self._swap(bids, now)
-
-    # ---- steps
+        enough = _HOT + 2 * sum(load.capacity.max_running for load in self._roster.fleet)
+        everybody = len(waiting) <= enough or now >= self._rank_all_at
+        if everybody:
+            self._roster.reconsider(now)
+            jobs = [*waiting.values(), *running]
+            self.survey(jobs, now)
+            self._rank_all_at = now + _RANK_ALL_S * len(waiting)
+        else:
+            jobs = [*(job for job in self._hot.values() if job.spec.id in waiting), *running]
+        bids = self.rank(jobs, now)
+        bids.sort(key=_by_rank, reverse=True)
+        if everybody:
+            heads = islice((bid.job for bid in bids if bid.job.engine_id is None), enough)
+            self._hot = {job.order: job for job in heads}
+        return bids
 
     def _start_all(self, now: float) -> bool:
         """Start everybody if there is room for all; whether there was."""
