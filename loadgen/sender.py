@@ -60,10 +60,11 @@ class Outcome:
     def bottleneck(self) -> str | None:
         """Why the generator itself, and not the server, may have set the figures; None if it kept up."""
         late_s = self.tally.lag.percentile(99) or 0.0
-        if late_s > LATE_S:
-            return f"1 % of the requests went out {late_s * 1000:.0f} ms late or more: use --processes"
         if self.cpu_share > BUSY:
-            return f"the generator used {self.cpu_share:.0%} of its core: use --processes"
+            return f"it used {self.cpu_share:.0%} of its core: use --processes"
+        if late_s > LATE_S:
+            late = f"1 % of the requests went out {late_s * 1000:.0f} ms late or more"
+            return f"{late}, while it used {self.cpu_share:.0%} of a core: other programs keep it waiting"
         return None
 
 
