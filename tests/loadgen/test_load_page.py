@@ -27,7 +27,7 @@ def test_its_five_commands_are_commands() -> None:
 
 def test_its_example_is_a_scenario(tmp_path: Path) -> None:
     """The indented block, as a file of one's own."""
-    text = PAGE.partition("This is a whole scenario:\n")[2].partition("\nA phase may")[0]
+    text = PAGE.partition("This is a whole scenario:\n")[2].partition("\n`readers` may")[0]
     path = tmp_path / "example.toml"
     path.write_text("\n".join(line.removeprefix("    ") for line in text.splitlines()))
     requests = load_scenario(path, overrides={"rate": 1.0}).requests
