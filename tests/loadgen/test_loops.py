@@ -170,8 +170,8 @@ async def test_each_client_has_its_key_and_asks_for_its_pace() -> None:
 async def test_nobody_waits_for_a_server_that_stalls() -> None:
     """No coordinated omission: the server says nothing to anybody until the 50th request is there.
 
-    A client that waited for an answer before it asked again would wait for ever. At 100 requests a second the 50th comes
-    after 0.49 s, and everybody before it is charged with the wait since its own planned time.
+    A client that waited for an answer before it asked again would wait for ever. At 100 requests a second the 50th
+    comes after 0.49 s, and everybody before it is charged with the wait since its own planned time.
     """
     opened = asyncio.Event()
     asked_so_far = itertools.count(1)
