@@ -61,6 +61,7 @@ def figures_of(policies: Mapping[str, Any], records: Mapping[str, Sequence[JobRe
     figures: dict[str, Any] = {}
     if records:
         figures["Time to first token"] = plot.ttft_distribution(records)
+        figures["Time to first token per tenant"] = plot.ttft_by_tenant(records)
     for name, jobs in records.items():
         figures[f"Service per tenant, {name}"] = plot.service_over_time(jobs)
     gaps = {name: each["gap_series"] for name, each in policies.items() if each.get("gap_series")}
