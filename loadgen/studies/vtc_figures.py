@@ -239,7 +239,7 @@ def _clients(seen: Sequence[tuple[Figure, str, Seen]]) -> Table:
             if span.name == WHOLE:
                 service = ""  # over the whole run everybody gets all that was asked for
             rows.append([figure.number, policy, span.name, service, printed[0], first_s, printed[1]])
-    shown = "; ".join(f"{figure.number}: {figure.shows}" for figure in dict.fromkeys(each[0] for each in seen))
+    shown = "; ".join(f"{number}: {shows}" for number, shows in {f.number: f.shows for f, _, _ in seen}.items())
     columns = ["figure", "policy", "when", "service/s by client", "paper", "first token (s)", "paper"]
     return Table("VTC, synthetic figures: what each client got", columns, rows, f"What the figures show. {shown}.")
 
