@@ -28,7 +28,7 @@ class Roster:
         self._knows_outputs = knows_outputs
         self.jobs: dict[str, Job] = {}
         self.waiting: dict[str, Job] = {}
-        self.fleet = Fleet(tuning.engine_prior)
+        self.fleet = Fleet(tuning.engine_prior, tuning.fits)
         self.counters = Counters(lifts=lifts)
         self.cashier = Cashier(self.counters, tuning.cost, cached_price=tuning.cached_price, predicts=predicts)
         self.service = Meter()  # service units per second

@@ -8,11 +8,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from loadgen.studies import vtc, vtc_figures
 from loadgen.studies.table import Table
 
 Study = Callable[[argparse.Namespace], Sequence[Table]]
 
-STUDIES: Final[Mapping[str, Study]] = MappingProxyType({})
+STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
+    {
+        "vtc-table2": vtc.run,
+        "vtc-figures": vtc_figures.run,
+    }
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
