@@ -32,18 +32,15 @@ def test_a_job_larger_than_the_watermark_runs_alone(policy: str) -> None:
 @pytest.mark.parametrize("policy", RANKED)
 def test_who_was_failed_by_the_only_engine_gets_it_again(policy: str) -> None:
     """Also while others wait for it: with nowhere else to go, the one that failed has to do."""
-    subject = scheduler(policy, {"e": EngineCapacity(1)}, PATIENT)
-    subject.add(spec("a"), 0.0)
+    subject = scheduler(policy, {"e": EngineCapacity(2)}, PATIENT)
+    for name in ("a", "b"):
+        subject.add(spec(name), 0.0)
     subject.plan(0.0)
-    subject.leg_ended("a", LegEnded(failed=True), 0.0)
-    subject.add(spec("b"), 0.5)
-    served = []
-    for now in range(1, 3):
-        (move,) = begun(subject.plan(float(now)))
-        served.append(move.job_id)
-        finish(subject, move.job_id, now + 0.5)
+    subject.engine("e", EngineCapacity(1), 0.0)
+    for name in ("a", "b"):
+        subject.leg_ended(name, LegEnded(failed=True), 0.0)
 
-    assert sorted(served) == ["a", "b"]
+    assert len(begun(subject.plan(1.0))) == 1
 
 
 @pytest.mark.parametrize("policy", RANKED)
@@ -63,18 +60,29 @@ def test_who_was_failed_waits_for_another_engine(policy: str) -> None:
 
 
 def test_a_job_that_cannot_have_the_best_engine_takes_an_idle_one() -> None:
-    """Room to be made by a pause that does not pay is none; what is free elsewhere is."""
-    slow = IterationModel(0.01, 0.0, 0.0, 1.0)  # a second for each prompt token: no pause pays
-    engines = {"big": EngineCapacity(1, 100_000, model=slow), "small": EngineCapacity(1, 1000, model=slow)}
-    subject = scheduler("andes", engines, PATIENT, assumed_output_tokens=10)
-    subject.add(reader("a", prompt=10), 0.0)
+    """The best one could only give room by a pause that is not allowed; what is free elsewhere is taken."""
+    engines = {"big": EngineCapacity(8, 10_000), "small": EngineCapacity(8, 1000)}
+    subject = scheduler("andes", engines, PATIENT, cap=0.0)
+    subject.add(reader("a", prompt=8800), 0.0)
     assert subject.plan(0.0).start[0].engine_id == "big"
-    give(subject, "a", 1, 1.0)
+    give(subject, "a", 80, 1.0)
     for name in ("b", "c"):
-        subject.add(program(name, prompt=10), 1.0)
+        subject.add(program(name, prompt=500), 1.0)
     plan = subject.plan(1.0)
 
     assert [move.engine_id for move in plan.start] == ["small"]
+
+
+def test_who_has_just_begun_is_not_paused_by_the_same_plan() -> None:
+    """Two need more than half of the memory each: the sum seems to fit, the second does not."""
+    engines = {"x": EngineCapacity(2, 100), "y": EngineCapacity(1)}
+    subject = scheduler("fair_qoe", engines, PATIENT, cap=10.0)
+    for number in range(3):
+        subject.add(program(f"p{number}", tenant=f"t{number}"), 0.0)
+    for now in (0.0, 0.1, 0.2):
+        plan = subject.plan(now)
+        assert not {move.job_id for move in plan.pause} & {move.job_id for move in begun(plan)}
+    assert (subject.running("x"), subject.running("y")) == (1, 1)
 
 
 @pytest.mark.parametrize("policy", ["andes", "fair_qoe"])

@@ -139,7 +139,8 @@ class Ranked:
 
     def decide(self, now: float) -> None:
         self._roster.reconsider(now)
-        if self._start_all(now) and not self._overrun():
+        started = self._start_all(now)
+        if started and not self._overrun():
             return
         running = [
             job
@@ -151,12 +152,13 @@ class Ranked:
         bids.sort(key=lambda bid: bid.rank, reverse=True)
         for load in self._overrun():
             self._relieve(load, bids, now)
-        self._swap(bids, now)
+        if not started:  # else who has just begun would be a victim in the same plan
+            self._swap(bids, now)
 
     # ---- steps
 
     def _start_all(self, now: float) -> bool:
-        """Start everybody if there is room for all; whether there was."""
+        """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
         places = [self._places(load) for load in roster.fleet if load.capacity.ready]
         needs = sum(roster.need(job) for job in roster.waiting.values())
@@ -168,7 +170,7 @@ class Ranked:
             load = roster.fleet.place(job, roster.need(job))
             if load is not None:
                 roster.begin(job, load, Reason.ROOM, now)
-        return not roster.waiting
+        return bool(roster.starts or roster.resumes)
 
     def _overrun(self) -> list[EngineLoad]:
         """Engines that hold more tokens than they have memory for."""
