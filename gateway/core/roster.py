@@ -49,6 +49,7 @@ class Roster:
         load.take(job, self.need(job), now)
         del self.waiting[name]
         job.move(JobEvent.PLACE)
+        job.yielded = False
         self.rest(job)
         if job.bill is None:
             predicted = job.spec.known_output if self._knows_outputs else None

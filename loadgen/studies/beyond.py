@@ -1,7 +1,7 @@
 """Fair QoE against its baselines, on real traces and bursts, at loads that FCFS carries well, badly and not at all.
 
-Each workload is scaled until FCFS's average QoE is about 0.9, 0.6 and 0.3; then every policy serves the same jobs. The
-arena's engine is small and short of memory, so that a resume is dear; the others keep most prefixes, so that it is cheap.
+Each workload is scaled until FCFS's average QoE is about 0.9, 0.6 and 0.3; then every policy serves the same jobs.
+The arena's engine is small and short of memory, so that a resume is dear; the others keep most prefixes.
 """
 
 import argparse
