@@ -26,6 +26,7 @@ from gateway.core.plan import Reason
 from gateway.core.roster import Roster
 
 _STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
+_REFUSALS: Final = 16  # after so many pauses that were not allowed, no more are asked for in this plan
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
 _CAP_WINDOW_S: Final = 600.0
@@ -153,7 +154,7 @@ class Ranked:
 
     def decide(self, now: float) -> None:
         waiting, fleet = self._roster.waiting, self._roster.fleet
-        enough = _HOT + 2 * sum(load.capacity.max_running for load in fleet)
+        enough = _HOT + sum(load.capacity.max_running for load in fleet) // 4
         everybody = len(waiting) <= enough or now >= self._rank_all_at
         if everybody:
             self._roster.reconsider(now)
@@ -197,9 +198,9 @@ class Ranked:
         """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
         places = [self._places(load) for load in roster.fleet if load.capacity.ready]
-        needs = sum(roster.need(job) for job in roster.waiting.values())
         if len(roster.waiting) > sum(max(0, each.free_seats) for each in places):
             return False
+        needs = sum(roster.need(job) for job in roster.waiting.values())
         if needs > sum(max(0.0, each.free_memory) for each in places):
             return False
         for job in self.order_of_start():
@@ -230,14 +231,19 @@ class Ranked:
         kept, admitted = self._fill(bids, places)
         if not admitted:
             return
-        victims = [bid for bid in reversed(bids) if bid.job.state is JobState.RUNNING and bid.job.order not in kept]
+        victims: dict[str, deque[Bid]] = {name: deque() for name in places}
+        for bid in reversed(bids):
+            if bid.job.state is JobState.RUNNING and not bid.firm and bid.job.order not in kept:
+                victims[bid.job.engine_id or ""].append(bid)
+        refused = 0
         for bid, place in admitted:
             need = self._roster.need(bid.job)
             if place.free_now(need):
                 self._begin(bid, place, need, now)
             elif place.free_soon(need):
                 place.use(need)
-            elif not self._make_room(bid, place, need, victims, now):
+            elif refused >= _REFUSALS or not self._make_room(bid, place, need, victims[place.load.id], now):
+                refused += 1
                 elsewhere = next((other for other in self._allowed(bid.job, places) if other.free_now(need)), None)
                 if elsewhere is not None:
                     self._begin(bid, elsewhere, need, now)
@@ -293,7 +299,7 @@ class Ranked:
         ready = [place for place in places.values() if place.load.capacity.ready]
         return [place for place in ready if place.load.id not in job.avoid] or ready
 
-    def _make_room(self, bid: Bid, place: Places, need: int, victims: list[Bid], now: float) -> bool:
+    def _make_room(self, bid: Bid, place: Places, need: int, victims: deque[Bid], now: float) -> bool:
         """Pause the worst streams of this engine until the job fits; False when that does not pay or must not be."""
         chosen: list[Bid] = []
         seats = place.free_seats + place.soon_seats
@@ -301,16 +307,16 @@ class Ranked:
         for victim in victims:
             if seats > 0 and memory >= least:
                 break
-            if victim.job.engine_id == place.load.id and not victim.firm and victim.job.state is JobState.RUNNING:
-                chosen.append(victim)
-                seats += 1
-                memory += victim.job.reserved
+            chosen.append(victim)
+            seats += 1
+            memory += victim.job.reserved
         if seats <= 0 or memory < least or not self.may_pause(bid, chosen, now):
             return False
         for victim in chosen:
             place.soon_seats += 1
             place.soon_memory += victim.job.reserved
             self._pause(victim.job, victim.stops, now)
+            victims.popleft()
         place.use(need)
         return True
 
@@ -367,7 +373,7 @@ class Ranked:
 
     def _paced_batch(self, load: EngineLoad) -> int:
         """The largest batch at which the fastest reader here still gets text at its pace; at least 1."""
-        rates = [job.rate for job in load.legs.values() if job.spec.pace.paced]
+        rates = [job.rate for job in load.legs.values() if job.paced]
         strictest = min(_STRICTEST_RATE, max(rates, default=0.0))
         if not strictest:
             return _NO_LIMIT
