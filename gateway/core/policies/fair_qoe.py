@@ -26,11 +26,12 @@ from gateway.core.capacity import Outlook
 from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.andes import Andes, expected
-from gateway.core.policies.ranked import Bid
+from gateway.core.policies.places import Bid
 from gateway.core.roster import Roster
 
 _DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
 _OVERLOADED: Final = 0.5  # of what the pool makes: turns cost something, so not all of it can be read
+_DERATED: Final = 0.5
 _RELIEVED: Final = 0.2
 _HORIZONS: Final = 3.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
 _GAIN_SHARE: Final = 0.1
@@ -164,7 +165,10 @@ class FairQoe(Andes):
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
         """
         wanted = sum(job.rate for job in jobs if job.paced and job.tracker.present)
-        self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * self._roster.output.read(now)
+        potential = sum(load.potential() for load in self._roster.fleet if load.capacity.ready)
+        # A pool that has idled shows less than it can; how much prompts will take of it, only being full tells.
+        capacity = max(self._roster.output.read(now), _DERATED * potential)
+        self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * capacity
 
     def _promote_late(self, bids: list[Bid], now: float) -> None:
         """The oldest late job comes before the other starts."""
