@@ -73,8 +73,8 @@ class Paced<T> {
   readonly #timers: Timers;
   readonly #pacer: Pacer;
   readonly #queue: { item: T; left: string }[] = [];
-  #ready: (() => void) | null = null; // wakes the one that shows
-  #room: (() => void) | null = null; // wakes the one that reads
+  readonly #news: Signal; // for the one that shows
+  readonly #room: Signal; // for the one that reads
   #done = false;
 
   constructor(source: AsyncIterable<T>, shape: Shape<T>, options: PacedOptions) {
@@ -83,6 +83,8 @@ class Paced<T> {
     this.#max = options.maxBuffered ?? 20_000;
     this.#timers = options.timers ?? systemTimers;
     this.#pacer = new Pacer(options);
+    this.#news = new Signal(this.#timers);
+    this.#room = new Signal(this.#timers);
   }
 
   async read(): Promise<void> {
@@ -93,13 +95,13 @@ class Paced<T> {
         const left = this.#shape.text(value);
         this.#queue.push({ item: value, left });
         this.#pacer.push(left, this.#timers.now());
-        this.#ready?.();
-        if (this.#full()) await this.#wait("room");
+        this.#news.give();
+        while (this.#full() && !this.#done) await this.#room.wait();
       }
     } finally {
       this.#done = true;
       this.#pacer.end(this.#timers.now());
-      this.#ready?.();
+      this.#news.give();
     }
   }
 
@@ -107,25 +109,20 @@ class Paced<T> {
     for (;;) {
       const { text, wakeAt } = this.#pacer.take(this.#timers.now());
       yield* this.#pieces(text);
-      this.#room?.();
+      this.#room.give();
       if (this.#done && this.#queue.length === 0) return;
-      if (this.#isDue(wakeAt)) continue;
-      await this.#wait("ready", wakeAt);
+      await this.#news.wait(wakeAt);
     }
   }
 
   async close(): Promise<void> {
     this.#done = true;
-    this.#room?.();
+    this.#room.give();
     await this.#iterator.return?.();
   }
 
   #full(): boolean {
     return this.#pacer.buffered > this.#max || this.#queue.length > this.#max;
-  }
-
-  #isDue(wakeAt: number | null): boolean {
-    return wakeAt !== null && wakeAt <= this.#timers.now();
   }
 
   /** What the text completes, item by item; an item without text goes as soon as nothing stands before it. */
@@ -144,19 +141,36 @@ class Paced<T> {
       this.#queue.shift();
     }
   }
+}
 
-  #wait(what: "ready" | "room", until: number | null = null): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = until === null ? null : this.#timers.after(until - this.#timers.now(), () => over());
-      const over = () => {
-        cancel?.();
-        if (what === "ready") this.#ready = null;
-        else this.#room = null;
-        resolve();
-      };
-      if (what === "ready") this.#ready = over;
-      else this.#room = over;
-    });
+/** Wakes one waiter; what is given while nobody waits is not lost. */
+class Signal {
+  readonly #timers: Timers;
+  #given = false;
+  #wake: (() => void) | null = null;
+
+  constructor(timers: Timers) {
+    this.#timers = timers;
+  }
+
+  give(): void {
+    this.#given = true;
+    this.#wake?.();
+  }
+
+  /** Until it is given, or until a time. */
+  async wait(until: number | null = null): Promise<void> {
+    if (!this.#given) {
+      await new Promise<void>((resolve) => {
+        const cancel = until === null ? null : this.#timers.after(until - this.#timers.now(), resolve);
+        this.#wake = () => {
+          cancel?.();
+          resolve();
+        };
+      });
+    }
+    this.#wake = null;
+    this.#given = false;
   }
 }
 
