@@ -16,7 +16,7 @@ def node() -> str:
 
 
 def installed(folder: Path) -> str:
-    """npm, once the folder's packages are those of its package-lock.json; the test is skipped where they cannot be had."""
+    """npm, once the folder has the packages of its lock file; the test is skipped where they cannot be had."""
     npm = programs.require("npm")
     done, wanted = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
     if not done.exists() or done.stat().st_mtime < wanted.stat().st_mtime:
