@@ -117,7 +117,8 @@ def pace_cases() -> Iterator[Case]:
     for language in LANGUAGES:
         specs += [{"kind": kind, "language": language} for kind in ("reading", "listening")]
         specs += [{"kind": "reading", "language": language, "words_per_minute": 300, "ttft": 0.5}]
-    for spec in [*specs, {"kind": "listening", "language": "pt-BR", "words_per_minute": 120}]:
+    specs.append({"kind": "listening", "language": "pt-BR", "words_per_minute": 120})
+    for spec in specs:
         tag = "en" if isinstance(spec, str) else str(spec.get("language", "en"))
         pace = in_characters(pace_from_spec(spec), tag.partition("-")[0])
         yield {"spec": spec, "ttft_s": pace.ttft_s, "rate": pace.rate if pace.paced else None}
