@@ -28,7 +28,7 @@ export async function refusal(response: Response): Promise<Failure> {
   const error = ofBody(await response.text().catch(() => ""));
   return {
     code: error.code ?? error.type ?? "http",
-    message: error.message ?? `HTTP status ${status}`,
+    message: error.message ?? `The gateway answered with HTTP status ${status}.`,
     status,
     requestId: headers.get("x-request-id"),
     retryable: LATER.has(status) && headers.get("x-should-retry") !== "false",
@@ -38,7 +38,7 @@ export async function refusal(response: Response): Promise<Failure> {
 
 /** An error event inside a stream; it is final. */
 export function streamed(error: ErrorObject): Failure {
-  return failure(error.code ?? error.type ?? "stream", error.message ?? "the stream failed", false);
+  return failure(error.code ?? error.type ?? "stream", error.message ?? "The stream failed.", false);
 }
 
 export interface ErrorObject {

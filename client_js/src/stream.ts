@@ -156,7 +156,7 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
       yield this.#opened(response.headers);
       return yield* this.#read(response, watch.heard);
     } catch (error) {
-      if (this.#leaving.signal.aborted) return failure("aborted", "left by the reader", false);
+      if (this.#leaving.signal.aborted) return failure("aborted", "The reader left.", false);
       if (error instanceof SyntaxError || error instanceof SseTooLarge)
         return failure("bad_event", error.message, false);
       const code = connection.signal.aborted ? "silent" : "network";
@@ -203,7 +203,7 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return failure("connection_lost", "the stream ended before the answer did", this.#mayTryAgain());
+      if (done) return failure("connection_lost", "The stream ended before the answer did.", this.#mayTryAgain());
       heard();
       for (const event of parser.feed(value)) {
         const item = this.#item(event);

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import FileResponse
 from starlette.middleware import Middleware
 
 from gateway import __version__
-from gateway.api import errors, openapi
+from gateway.api import errors, openapi, page
 from gateway.api.auth import Caller
 from gateway.api.completions import BODIES, completions_router
 from gateway.api.context import REQUEST_ID, RequestContext
@@ -82,11 +81,7 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
     app.include_router(health_router(dispatcher, services.render_metrics))
     for router in services.extra_routers:
         app.include_router(router)
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(web_root / "index.html", headers={"cache-control": "no-cache"})
-
+    page.install(app, web_root)
     return app
 
 
