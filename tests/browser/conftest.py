@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 
 from tests.support.programs import require
 from tests.support.servers import Gateway
@@ -84,6 +84,12 @@ def with_fields(tab: Page, **fields: object) -> None:
         route.continue_(post_data=json.dumps({**body, **fields}))
 
     tab.route(CHAT, send)
+
+
+def sent(request: Request) -> dict[str, Any]:
+    """The body of a request."""
+    body: dict[str, Any] = json.loads(request.post_data or "")
+    return body
 
 
 def events(*texts: str, first_id: int | None = None, done: bool = True) -> str:

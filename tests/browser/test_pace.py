@@ -46,10 +46,10 @@ def test_the_pace_is_kept_over_a_minute(page: Page, emulator: Emulators, gateway
 
 
 def test_a_very_long_answer_does_not_hold_the_page_up(page: Page, emulator: Emulators, gateway: Gateways) -> None:
-    """20,000 tokens as fast as they come: what takes long is counted, and nearly nothing does.
+    """20,000 tokens as fast as they come. A frame that drew all of it again would take longer and longer.
 
-    One long task in a hundred frames may be the machine's (a test shares its cores with the engine and the gateway);
-    `docs/benchmarks.md` has the figures of a quiet machine.
+    On a quiet machine no task is over 50 ms but the page's first; here the engine, the gateway and other tests take the
+    cores away in between, so the sum is bounded, at a tenth of what the answer takes.
     """
     served = gateway([emulator("--max-model-len", "30000", speed=2)])
     with_fields(page, ignore_eos=True, max_tokens=20_000)
@@ -63,5 +63,4 @@ def test_a_very_long_answer_does_not_hold_the_page_up(page: Page, emulator: Emul
     answered(page)
     long: list[float] = page.evaluate("long")
     assert len(page.locator(".assistant .text").inner_text()) > 60_000
-    print("long tasks:", sorted(long)[-10:], "of", len(long))
-    assert sum(long) < 1000
+    assert sum(long) < 2000, sorted(long)

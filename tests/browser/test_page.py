@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import answered, ask, enter, with_fields
+from tests.browser.conftest import answered, ask, enter, sent, with_fields
 from tests.support.servers import Emulators, Gateways
 
 
@@ -112,9 +112,9 @@ def test_regenerate_edit_and_system_prompt(page: Page, emulator: Emulators, gate
     with page.expect_request("**/v1/chat/completions") as again:
         page.get_by_role("button", name="Regenerate").last.click()
     answered(page, 2)
-    sent = again.value.post_data_json
-    assert [message["role"] for message in sent["messages"]] == ["system", "user", "assistant", "user"]
-    assert sent["messages"][0]["content"] == "Be brief."
+    messages = sent(again.value)["messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[0]["content"] == "Be brief."
 
     page.get_by_label("Message", exact=True).press("ArrowUp")
     expect(page.get_by_label("Edit message")).to_have_value("Second question.")
@@ -124,7 +124,7 @@ def test_regenerate_edit_and_system_prompt(page: Page, emulator: Emulators, gate
     with page.expect_request("**/v1/chat/completions") as edited:
         page.get_by_role("button", name="Send again").click()
     answered(page)
-    assert [message["content"] for message in edited.value.post_data_json["messages"]] == [
+    assert [message["content"] for message in sent(edited.value)["messages"]] == [
         "Be brief.",
         "Another question.",
     ]
@@ -144,10 +144,10 @@ def test_the_reading_speed_is_chosen_seen_and_remembered(page: Page, emulator: E
     page.reload()
     expect(page.get_by_role("button", name="300 words/min")).to_be_visible()
     expect(page.get_by_label("Model")).to_have_value("andante-emulated")
-    with page.expect_request("**/v1/chat/completions") as sent:
+    with page.expect_request("**/v1/chat/completions") as asked:
         ask(page, "Hallo.")
 
-    assert sent.value.post_data_json["pace"] == {"kind": "reading", "language": "de", "words_per_minute": 300}
+    assert sent(asked.value)["pace"] == {"kind": "reading", "language": "de", "words_per_minute": 300}
     page.get_by_role("button", name="Show all now").click()
     answered(page)
 
@@ -164,3 +164,23 @@ def test_a_refusal_is_explained_and_can_be_tried_again(page: Page, emulator: Emu
 
     answered(page)
     expect(page.locator(".assistant .text")).not_to_be_empty()
+
+
+def test_an_answer_runs_on_while_another_conversation_is_open(
+    page: Page, emulator: Emulators, gateway: Gateways
+) -> None:
+    """The reader looks elsewhere and comes back: it is the same answer, and the other conversation has none of it."""
+    served = gateway([emulator()])
+    with_fields(page, ignore_eos=True, max_tokens=200)
+    enter(page, served, mode="reading")
+    ask(page, "The first.")
+    expect(page.locator(".assistant .text")).not_to_be_empty()
+
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.locator(".turn")).to_have_count(0)
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.get_by_role("button", name="The first.", exact=True).click()
+    page.get_by_role("button", name="Show all now").click()
+
+    answered(page)
+    assert len(page.locator(".assistant .text").inner_text()) > 500
