@@ -96,6 +96,15 @@ class Store(Section):
     path: str = "var/andante.db"
 
 
+class Streams(Section):
+    """Resumable streams: where their logs are kept (":memory:", or a file), for how long (s) and how large (bytes)."""
+
+    path: str = ":memory:"
+    window_s: float = Field(60.0, gt=0)
+    max_bytes: int = Field(4 << 20, ge=1024)
+    max_streams: int = Field(10_000, ge=1)
+
+
 class Auth(Section):
     """`required` false lets every caller in as the tenant "anonymous"; `admin_key` opens /admin (better set by the
     environment: ANDANTE_AUTH__ADMIN_KEY)."""
@@ -136,6 +145,7 @@ class Pool(Section):
     first_token_timeout_s: float = Field(300.0, gt=0)
     stall_timeout_s: float = Field(60.0, gt=0)
     answer_timeout_s: float = Field(900.0, gt=0)
+    failover_wait_s: float = Field(15.0, ge=0)
     probe_interval_s: float = Field(1.0, gt=0)
     queue: Queue = Queue()
     engines: tuple[EngineConfig, ...] = Field(min_length=1)
@@ -172,6 +182,7 @@ class Config(Section):
     server: Server = Server()
     store: Store = Store()
     auth: Auth = Auth()
+    streams: Streams = Streams()
     pools: tuple[Pool, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

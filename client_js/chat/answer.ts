@@ -10,14 +10,13 @@ import { AndanteStream, type Failure, type Gateway, type StreamItem, type Stream
 import { MarkdownView } from "./markdown.ts";
 import { paceSpec, rateOf, type Settings } from "./settings.ts";
 import type { Turn } from "./store.ts";
-import { inWords, Strip } from "./strip.ts";
+import { HELD, inWords, Strip } from "./strip.ts";
 import { Timeline } from "./timeline.ts";
 import { byId } from "./ui.ts";
 
 const TICK_MS = 250;
 const SAME_DELIVERY_MS = 5;
 const MARKS = /[*_`#>|~]/g; // a screen reader would spell them out
-const HELD = new Set(["paused", "preempted", "parked"]);
 
 /** What an answer tells the page. `changed` comes often while it runs, `ended` once. */
 export interface Hooks {

@@ -5,6 +5,10 @@ import type { StreamState } from "../src/stream.ts";
 import type { Timeline } from "./timeline.ts";
 import { el } from "./ui.ts";
 
+/** The states of a job that has begun and is at no engine. */
+export const HELD: ReadonlySet<string> = new Set(["paused", "parked"]);
+
+const SOON_S = 1; // who waits less long is told nothing
 const SHORTEST_S = 8; // the strip's width before the answer is longer
 
 /** What the strip shows at a moment. `lead` in seconds; the gateway's own state where it sends one. */
@@ -140,15 +144,21 @@ class Plot {
 
 /** Why nothing comes, in plain words; "" when there is nothing to say. */
 export function inWords(state: StreamState | null, waitedS: number, begun: boolean): string {
-  if (state && ["queued", "waiting"].includes(state.state)) {
-    const before = state.place === null ? null : Math.max(0, state.place - 1);
-    if (before === null) return "Waiting for a free place.";
-    if (before === 0) return "Waiting: yours is the next answer to start.";
-    return `Waiting in the queue: ${before} ${before === 1 ? "answer is" : "answers are"} before yours.`;
+  if (state?.state === "queued" && waitedS > SOON_S) return queued(state.place);
+  if (state && HELD.has(state.state)) {
+    const place = state.place ? ` ${places(state.place)} before it.` : "";
+    return `The gateway has paused this answer, so that others can read too.${place} It goes on by itself.`;
   }
-  if (state && ["paused", "preempted", "parked"].includes(state.state)) {
-    return `The gateway has paused this answer: you have ${state.lead_s.toFixed(0)} s of text ahead, and others are waiting. It goes on by itself.`;
-  }
-  if (!begun && waitedS > 1.5) return "Waiting for the first word.";
-  return "";
+  return !begun && waitedS > SOON_S ? "Waiting for the first word." : "";
+}
+
+function queued(place: number | null): string {
+  if (place === null) return "Waiting for a free place.";
+  return place === 0
+    ? "Waiting: yours is the next answer to start."
+    : `Waiting in the queue: ${places(place)} before yours.`;
+}
+
+function places(before: number): string {
+  return `${before} ${before === 1 ? "answer is" : "answers are"}`;
 }

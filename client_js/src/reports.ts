@@ -14,6 +14,7 @@ export interface ReaderState {
 }
 
 const INTERVAL_MS = 1000;
+const LONGEST_MS = 60_000; // what the gateway takes for a time
 
 export class ReaderReports {
   readonly #gateway: Gateway;
@@ -39,6 +40,7 @@ export class ReaderReports {
   /** Something of the reader has changed; it is sent with the next report. */
   update(state: Partial<Omit<ReaderState, "rtt_ms">>): void {
     Object.assign(this.#state, state);
+    if (this.#state.jitter_ms !== null) this.#state.jitter_ms = Math.min(LONGEST_MS, this.#state.jitter_ms);
     if (this.#closed || this.#cancel) return;
     // On a slow network a report each second would only stand in line.
     const interval = Math.max(INTERVAL_MS, 4 * (this.#state.rtt_ms ?? 0));
@@ -76,7 +78,7 @@ export class ReaderReports {
     const ask = this.#gateway.fetch ?? fetch;
     try {
       const { status } = await ask(this.#address, { method: "POST", headers, body, keepalive: true });
-      this.#state.rtt_ms = Math.round(this.#timers.now() - this.#lastAt);
+      this.#state.rtt_ms = Math.min(LONGEST_MS, Math.round(this.#timers.now() - this.#lastAt));
       if (status === 404 || status === 410) this.close();
     } catch {
       this.#sent = ""; // it did not arrive: the next change tells it again

@@ -12,16 +12,21 @@ import { systemTimers, type Timers } from "./timers.ts";
 
 export type { Failure } from "./failures.ts";
 
-/** What the gateway says of a stream (`event: andante`). `lead_s` in seconds, `produced` and `delivered` in tokens. */
+/**
+ * What the gateway says of a stream (`event: andante`). `state` is queued, running, paused, parked or ended; `place` is
+ * how many jobs stand before it; `produced` and `delivered` are tokens; `lead_s` is null without a pace; `resumed` is
+ * how often it has gone on. `qoe` and `reason` are there where the gateway knows them.
+ */
 export interface StreamState {
   readonly state: string;
   readonly place: number | null;
   readonly produced: number;
   readonly delivered: number;
-  readonly lead_s: number;
-  readonly qoe: number | null;
-  readonly reason: string | null;
-  readonly resumed: string | number | null;
+  readonly lead_s: number | null;
+  readonly resumed: number;
+  readonly level?: string;
+  readonly qoe?: number | null;
+  readonly reason?: string | null;
 }
 
 /** A chunk of the answer, as OpenAI's API has it; other fields are passed on as they are. */

@@ -169,20 +169,15 @@ test("an absence stops the reader's clock", () => {
 });
 
 test("why nothing comes, in plain words", () => {
-  const state = {
-    state: "queued",
-    place: 4,
-    produced: 0,
-    delivered: 0,
-    lead_s: 0,
-    qoe: null,
-    reason: null,
-    resumed: null,
-  };
-  assert.equal(inWords(state, 0, false), "Waiting in the queue: 3 answers are before yours.");
-  assert.equal(inWords({ ...state, place: 2 }, 0, false), "Waiting in the queue: 1 answer is before yours.");
-  assert.equal(inWords({ ...state, place: 1 }, 0, false), "Waiting: yours is the next answer to start.");
-  assert.match(inWords({ ...state, state: "paused", lead_s: 12.4 }, 9, true), /12 s of text ahead/);
+  const state = { state: "queued", place: 3, produced: 0, delivered: 0, lead_s: null, resumed: 0 };
+  assert.equal(inWords(state, 2, false), "Waiting in the queue: 3 answers are before yours.");
+  assert.equal(inWords({ ...state, place: 1 }, 2, false), "Waiting in the queue: 1 answer is before yours.");
+  assert.equal(inWords({ ...state, place: 0 }, 2, false), "Waiting: yours is the next answer to start.");
+  assert.equal(inWords(state, 0.5, false), "");
+  assert.match(
+    inWords({ ...state, state: "paused", place: 2 }, 9, true),
+    /paused this answer.* 2 answers are before it\./,
+  );
   assert.equal(inWords({ ...state, state: "running" }, 9, true), "");
   assert.equal(inWords(null, 0.5, false), "");
   assert.equal(inWords(null, 3, false), "Waiting for the first word.");

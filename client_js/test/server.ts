@@ -69,16 +69,7 @@ export function answerOf(texts: string[]): Logged[] {
   const chunk = (delta: object, finish_reason: string | null = null) => ({
     data: { choices: [{ delta, finish_reason }] },
   });
-  const state = {
-    state: "running",
-    place: null,
-    produced: 3,
-    delivered: 3,
-    lead_s: 0.5,
-    qoe: 1,
-    reason: null,
-    resumed: null,
-  };
+  const state = { state: "running", place: null, produced: 3, delivered: 3, lead_s: 0.5, level: "token", resumed: 0 };
   return [
     chunk({ role: "assistant" }),
     { event: "andante", data: state },
