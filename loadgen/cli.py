@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import overhead, profile
+from loadgen import accuracy, attack, overhead, profile, report, saturate
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,5 +16,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     share = commands.add_parser("profile", help="show where the gateway's CPU goes")
     profile.add_arguments(share)
     share.set_defaults(run=profile.run)
+    live = commands.add_parser("attack", help="send a workload to a server and measure what its readers feel")
+    attack.add_arguments(live)
+    live.set_defaults(run=attack.run)
+    most = commands.add_parser("saturate", help="find the highest load at which a goal holds")
+    saturate.add_arguments(most)
+    most.set_defaults(run=saturate.run)
+    exact = commands.add_parser("accuracy", help="measure the generator's own errors")
+    accuracy.add_arguments(exact)
+    exact.set_defaults(run=accuracy.run)
+    shown = commands.add_parser("report", help="tables and figures of a run")
+    report.add_report_arguments(shown)
+    shown.set_defaults(run=report.run_report)
+    beside = commands.add_parser("compare", help="runs side by side, with confidence intervals over repeats")
+    report.add_compare_arguments(beside)
+    beside.set_defaults(run=report.run_compare)
     args = parser.parse_args(argv)
     return int(args.run(args))

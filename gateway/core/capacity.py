@@ -1,14 +1,20 @@
-"""How much an engine can take, and how much of it is taken.
+"""How much an engine can take, how much of it is taken, and how fast it is.
 
 The gateway keeps an engine's own queue empty: it never has more jobs there than `max_running`, nor more tokens than
 the watermark of its KV memory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from gateway.core.job import Job
+from gateway.core.latency import IterationModel, LatencyFit
 
 BLOCK_TOKENS: Final = 16
 WATERMARK: Final = 0.9
+_LEARNING: Final = 0.1  # weight of the newest resume in what resumes are believed to take
+_FACTOR: Final = (0.02, 20.0)
+_GRAIN_S: Final = 0.045  # shortest span over which tokens are counted: below, an iteration more or less is all there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,21 +22,43 @@ class EngineCapacity:
     """An engine as the scheduler sees it.
 
     `max_running` in sequences; `kv_tokens` is the KV memory in tokens, None when nobody knows it; an engine that is
-    not `ready` gets no new work (its running legs go on).
+    not `ready` gets no new work (its running legs go on). `model`: what is believed of its speed before it is seen.
     """
 
     max_running: int
     kv_tokens: int | None = None
     ready: bool = True
+    model: IterationModel | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class EngineLoad:
-    """What runs on one engine: legs (a leg that is stopping still counts) and the tokens held for them."""
+    """What runs on one engine: its legs (one that is being stopped still counts) and the tokens held for them."""
 
+    id: str
     capacity: EngineCapacity
-    running: int = 0
+    prior: IterationModel
+    legs: dict[str, Job] = field(default_factory=dict)
     tokens: int = 0
+    stopping: set[str] = field(default_factory=set)
+    stopping_tokens: int = 0
+    decoding: int = 0
+    model: IterationModel = field(init=False)
+    _latency: LatencyFit = field(init=False)
+    _made: int = 0
+    _prefilled: int = 0
+    _since: float | None = None
+    _factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.model = self.capacity.model or self.prior
+        self._latency = LatencyFit(self.model)
+
+    # ---- room
+
+    @property
+    def running(self) -> int:
+        return len(self.legs)
 
     def fits(self, tokens: int) -> bool:
         """Whether one more leg with this many tokens has room.
@@ -38,29 +66,109 @@ class EngineLoad:
         A job that is larger than the watermark of an idle engine still runs there, alone: refusing it for ever would
         starve it.
         """
-        if not self.capacity.ready or self.running >= self.capacity.max_running:
+        if not self.capacity.ready or len(self.legs) >= self.capacity.max_running:
             return False
-        if self.capacity.kv_tokens is None or self.running == 0:
+        if self.capacity.kv_tokens is None or not self.legs:
             return True
         return self.tokens + tokens <= WATERMARK * self.capacity.kv_tokens
 
-    def take(self, tokens: int) -> None:
-        self.running += 1
+    def take(self, job: Job, tokens: int, now: float) -> None:
+        """A leg of this job begins and holds so many tokens."""
+        job.engine_id = job.home = self.id
+        job.reserved = tokens
+        job.leg_base = job.produced
+        job.asked_at = now
+        self.legs[job.spec.id] = job
         self.tokens += tokens
 
-    def grow(self, tokens: int) -> None:
+    def grow(self, job: Job, tokens: int) -> None:
+        """The leg holds so many tokens more."""
+        job.reserved += tokens
         self.tokens += tokens
+        if job.spec.id in self.stopping:
+            self.stopping_tokens += tokens
 
-    def free(self, tokens: int) -> None:
-        self.running -= 1
-        self.tokens -= tokens
+    def stop(self, job: Job) -> None:
+        """The leg is told to stop, or its job is gone: its room will be free soon."""
+        if job.spec.id not in self.stopping:
+            self.stopping.add(job.spec.id)
+            self.stopping_tokens += job.reserved
+
+    def free(self, job: Job) -> None:
+        """The leg is over."""
+        name = job.spec.id
+        del self.legs[name]
+        self.tokens -= job.reserved
+        if name in self.stopping:
+            self.stopping.remove(name)
+            self.stopping_tokens -= job.reserved
+        if job.produced > job.leg_base:
+            self.decoding -= 1
+        job.engine_id = None
+        job.reserved = 0
 
     @property
     def share(self) -> float:
         """How full the engine is, 0 (idle) to 1: the larger of its two measures."""
-        by_jobs = self.running / max(1, self.capacity.max_running)
+        by_jobs = len(self.legs) / max(1, self.capacity.max_running)
         by_tokens = self.tokens / self.capacity.kv_tokens if self.capacity.kv_tokens else 0.0
         return max(by_jobs, by_tokens)
+
+    # ---- speed
+
+    def produced(self, job: Job, made: int, now: float) -> None:
+        """A leg has produced so many tokens more; call before `job.produced` is raised."""
+        self._made += made
+        if job.produced == job.leg_base:
+            self.decoding += 1
+            self._prefilled += job.context_tokens
+            if job.leg_base:
+                self._learn_resume(job, now - job.asked_at)
+
+    def measure(self, now: float) -> None:
+        """Learn the speed from what was produced since the last call."""
+        if self._since is None:
+            self._since = now
+            return
+        span = now - self._since
+        if span < _GRAIN_S:
+            return
+        made, decoding = self._made, self.decoding
+        if made and decoding:
+            iteration_s = span * decoding / made
+            self._latency.observe(iteration_s, len(self.legs), self.tokens, self._prefilled * iteration_s / span)
+            self.model = self._latency.model
+        self._since, self._made, self._prefilled = now, 0, 0
+
+    def iteration_s(self) -> float:
+        """Seconds of an iteration of the present batch."""
+        return self.model.iteration_s(len(self.legs), self.tokens)
+
+    @property
+    def full_speed(self) -> float:
+        """Tokens per second of one sequence in a full batch of the present mean context."""
+        batch = max(1, self.capacity.max_running)
+        return self.model.speed(batch, self.tokens / max(1, len(self.legs)) * batch)
+
+    def first_token_s(self, tokens: int) -> float:
+        """Seconds from a start to the first token, for so many tokens to compute."""
+        return 2 * self.iteration_s() + self.model.prefill_s(tokens)
+
+    def resume_s(self, context_tokens: int) -> float:
+        """Seconds from a resume to the first new token, as resumes here have lately taken: what the engine's prefix
+        cache spares is in the measured factor."""
+        return self._factor * self.first_token_s(context_tokens)
+
+    def recompute_s(self, context_tokens: int) -> float:
+        """Seconds of the engine's time that a resume costs."""
+        return max(0.0, self.resume_s(context_tokens) - 2 * self.iteration_s())
+
+    def _learn_resume(self, job: Job, took_s: float) -> None:
+        expected = self.first_token_s(job.context_tokens)
+        if expected > 0:
+            low, high = _FACTOR
+            seen = min(high, max(low, took_s / expected))
+            self._factor += _LEARNING * (seen - self._factor)
 
 
 def tokens_to_reserve(context_tokens: int, prompt_tokens: int, max_tokens: int | None, assumed_output: int) -> int:

@@ -58,9 +58,13 @@ class Account:
 
 
 class Counters:
-    """The accounts of one pool. ValueError for a weight that is not positive."""
+    """The accounts of one pool. ValueError for a weight that is not positive.
 
-    def __init__(self) -> None:
+    Without `lifts`, who comes back keeps an old low counter: Least Counter First, for comparison.
+    """
+
+    def __init__(self, *, lifts: bool = True) -> None:
+        self._lifts = lifts
         self._accounts: dict[str, Account] = {}
         self._heap: list[tuple[float, int, str]] = []  # lazily ordered: an entry may be below its counter, never above
         self._backlogged = 0
@@ -76,6 +80,9 @@ class Counters:
     def __len__(self) -> int:
         return len(self._accounts)
 
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self._accounts.values())
+
     def __contains__(self, tenant: str) -> bool:
         return tenant in self._accounts
 
@@ -87,7 +94,7 @@ class Counters:
             raise ValueError("a weight must be positive")
         account = self.account(tenant)
         account.weight = weight
-        if not account.wanting:
+        if self._lifts and not account.wanting:
             floor = self._arrival_floor()
             if floor is not None and floor > account.counter:
                 account.lifted += floor - account.counter

@@ -12,6 +12,10 @@ Rules of this file:
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.core.bills import Bill
+from gateway.core.pace import MACHINE, Pace
+from gateway.core.tracker import QoeTracker
+
 
 class JobState(StrEnum):
     """Where a job is in its life."""
@@ -71,7 +75,9 @@ class JobSpec:
     """What is known of a job when it arrives.
 
     `prompt_tokens` may be an estimate until the engine reports the truth; `max_tokens` is None when the client set no
-    limit. `weight` is the tenant's share (2 gets twice the service of 1).
+    limit. `weight` is the tenant's share (2 gets twice the service of 1). A job that is not `resumable` is never
+    paused. `units_per_token`: how much of the pace's unit a token makes, as far as known. `known_output` (tokens) is
+    for oracles: only a simulator knows it.
     """
 
     id: str
@@ -79,11 +85,20 @@ class JobSpec:
     prompt_tokens: int
     max_tokens: int | None = None
     weight: float = 1.0
+    pace: Pace = MACHINE
+    resumable: bool = False
+    units_per_token: float = 1.0
+    known_output: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
-    """A job inside the scheduler: its spec, its state and its running totals (tokens)."""
+    """A job inside the scheduler: its spec, its state and its running totals (tokens, seconds).
+
+    `home` is the engine that ran it last and may still hold its prefix; `leg_base` what it had produced when its
+    present leg began; `wants` whether it counts as waiting for service; `network_s` what its reader's connection adds
+    to any delay; `asked_at` when its present leg was planned.
+    """
 
     spec: JobSpec
     arrived: float
@@ -92,9 +107,22 @@ class Job:
     engine_id: str | None = None
     prompt_tokens: int = 0
     produced: int = 0
-    delivered: int = 0
     reserved: int = 0
     avoid: set[str] = field(default_factory=set)
+    tracker: QoeTracker = field(init=False)
+    bill: Bill | None = None
+    home: str | None = None
+    leg_base: int = 0
+    asked_at: float = 0.0
+    wants: bool = False
+    yielded: bool = False
+    pauses: int = 0
+    network_s: float = 0.0
+    rate: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tracker = QoeTracker(self.spec.pace, self.arrived)
+        self.rate = self.spec.pace.rate / self.spec.units_per_token
 
     def move(self, event: JobEvent) -> None:
         """Apply one event of the table; IllegalMove if it has no row."""
@@ -107,3 +135,8 @@ class Job:
     def context_tokens(self) -> int:
         """Tokens that the engine holds for this job while it runs."""
         return self.prompt_tokens + self.produced
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it has produced nothing yet."""
+        return not self.produced

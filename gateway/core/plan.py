@@ -12,6 +12,14 @@ class Reason(StrEnum):
     """Why a plan entry was made; shown in logs, metrics and to waiting readers."""
 
     ROOM = "room"  # its turn came and an engine had room
+    GAIN = "gain"  # its reader gains more by it than others lose
+    FAIR = "fair"  # its tenant is behind the others
+    LATE = "late"  # it has waited so long that it goes by age
+    DUE = "due"  # its reader will soon have nothing left to read
+    AHEAD = "ahead"  # its reader has enough to read for now
+    AWAY = "away"  # its reader does not look
+    SHARE = "share"  # its tenant is ahead of the others
+    MEMORY = "memory"  # the engine's memory is full
     QUEUE_TIMEOUT = "queue_timeout"  # waited longer than the pool allows
 
 

@@ -7,30 +7,24 @@ Rules of this file:
 2. An engine's room is taken when a leg is planned and given back only by `LegEnded`.
 3. Every job that was added leaves exactly once: by `remove`, or by a plan's `reject`.
 4. Nothing here knows text, sockets or the clock: times are seconds on the caller's monotonic clock.
+5. Cadence: a policy that ranks running jobs decides once a tick while somebody waits, and at once only for what may
+   help somebody at once; `plan_at` says when. Tokens never cause a plan.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from typing import Final
 
-from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity, EngineLoad, tokens_to_reserve
+from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity
+from gateway.core.counters import Delta
 from gateway.core.job import Job, JobEvent, JobSpec, JobState
-from gateway.core.plan import Plan, Reason, Reject, Resume, Start
-from gateway.core.policies.base import Policy
-from gateway.errors import QueueFull, QueueShareFull
+from gateway.core.plan import Plan, Reason, Reject
+from gateway.core.policies import PolicyRule
+from gateway.core.roster import Roster
+from gateway.core.tuning import Tuning
+from gateway.core.waiting_room import QueueLimits, WaitingRoom
 
-
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """Bounds of the waiting room.
-
-    `max_jobs` for the pool, `max_jobs_per_tenant` for one tenant, `timeout_s` until a job that never started is
-    rejected.
-    """
-
-    max_jobs: int = 1000
-    max_jobs_per_tenant: int = 250
-    timeout_s: float = 60.0
+_SHORTEST_GAP: Final = 0.2  # of a tick: plans at once are no closer than that
+_REBASE_AT: Final = 1e12  # service units; far below where a float loses single tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,203 +35,201 @@ class LegEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """Running totals of a job (tokens). `prompt_tokens` is the engine's own count once it is known."""
+class ReaderReport:
+    """What a reader's browser says. `shown` in the pace's unit, None when it did not say; times in seconds."""
 
-    produced: int
-    prompt_tokens: int | None = None
+    visible: bool = True
+    shown: float | None = None
+    round_trip_s: float = 0.0
+    jitter_s: float = 0.0  # 95th percentile
 
 
 class Scheduler:
     """Jobs, engines and one policy. Same events, same plans: there is no other input."""
 
-    def __init__(self, policy: Policy, limits: QueueLimits, *, assumed_output_tokens: int = 512) -> None:
-        self._policy = policy
-        self._limits = limits
-        self._assumed_output = assumed_output_tokens
-        self._jobs: dict[str, Job] = {}
-        self._engines: dict[str, EngineLoad] = {}
-        self._waiting: dict[str, Job] = {}
-        self._deadlines: list[tuple[float, int, str]] = []  # a heap; entries of jobs that moved on are skipped
-        self._waiting_by_tenant: dict[str, int] = {}
+    def __init__(self, rule: PolicyRule, limits: QueueLimits, tuning: Tuning = Tuning()) -> None:  # noqa: B008 - frozen
+        self._roster = Roster(tuning, lifts=rule.lifts, predicts=rule.predicts, knows_outputs=rule.knows_outputs)
+        self._policy = rule.make(self._roster)
+        self._room = WaitingRoom(limits)
         self._arrivals = 0
+        self._planned_at: float | None = None
+        self._plan_at: float | None = None
 
     def __repr__(self) -> str:
-        load = ", ".join(f"{name} {e.running} jobs {e.tokens} tokens" for name, e in self._engines.items())
-        return f"<Scheduler {len(self._waiting)} waiting, {len(self._jobs)} jobs | {load}>"
+        return f"<Scheduler {self.waiting} waiting, {len(self)} jobs | {self._roster.fleet}>"
 
     def __len__(self) -> int:
         """Jobs that were added and have not left, those whose leg is still ending included."""
-        return len(self._jobs)
+        return len(self._roster.jobs)
 
     @property
     def waiting(self) -> int:
         """Jobs without a leg."""
-        return len(self._waiting)
+        return len(self._roster.waiting)
+
+    @property
+    def plan_at(self) -> float | None:
+        """When to plan next if nothing happens before; in the past: now. None: never."""
+        return self._plan_at
 
     # ---- events
 
     def add(self, spec: JobSpec, now: float) -> None:
-        """A job arrives. QueueShareFull or QueueFull when it has no place to wait."""
-        if spec.id in self._jobs:
+        """A job arrives. QueueFull, QueueShareFull or RateLimited when it may not wait."""
+        roster = self._roster
+        if spec.id in roster.jobs:
             raise ValueError(f"job {spec.id} is already here")
-        if len(self._waiting) >= self._limits.max_jobs:
-            raise QueueFull("The queue for this model is full.", retry_after_s=1.0)
-        if self._waiting_by_tenant.get(spec.tenant, 0) >= self._limits.max_jobs_per_tenant:
-            raise QueueShareFull("Too many of your requests are waiting for this model.", retry_after_s=1.0)
+        self._room.check(spec.tenant)
+        self._policy.admit(spec, now)
         self._arrivals += 1
         job = Job(spec, arrived=now, order=self._arrivals, prompt_tokens=spec.prompt_tokens)
-        self._jobs[spec.id] = job
-        self._enqueue(job)
+        roster.jobs[spec.id] = job
+        self._wait(job, arrives=True)
+        self._hurry(now, at_once=not self._policy.ticks or len(roster.waiting) == 1)
 
-    def observe(self, job_id: str, progress: Progress) -> None:
-        """The engine produced tokens, or told the prompt's true length."""
-        job = self._jobs[job_id]
-        job.produced = progress.produced
-        if progress.prompt_tokens is not None:
-            job.prompt_tokens = progress.prompt_tokens
-        if job.engine_id is not None and job.context_tokens + BLOCK_TOKENS > job.reserved:
-            grown = job.context_tokens + 2 * BLOCK_TOKENS - job.reserved
-            job.reserved += grown
-            self._engines[job.engine_id].grow(grown)
+    def observe(
+        self,
+        job_id: str,
+        produced: int,
+        now: float,
+        *,
+        prompt_tokens: int | None = None,
+        cached_tokens: int | None = None,
+    ) -> None:
+        """The job's running total of tokens; the engine's own counts of the prompt once they are known."""
+        job = self._roster.jobs[job_id]
+        roster = self._roster
+        made = produced - job.produced
+        load = None if job.engine_id is None else roster.fleet[job.engine_id]
+        if prompt_tokens is not None:
+            job.prompt_tokens = prompt_tokens
+        if made:
+            if load is not None and made > 0:
+                load.produced(job, made, now)
+            job.produced = produced
+            roster.output.add(made)
+        bill = job.bill
+        if bill is not None:
+            before = bill.charged
+            if prompt_tokens is not None or cached_tokens is not None:
+                roster.cashier.correct(bill, prompt=prompt_tokens, cached=cached_tokens, produced=produced)
+            elif made:
+                roster.cashier.produced(bill, produced)
+            roster.service.add(bill.charged - before)
+        context = job.prompt_tokens + produced
+        if load is not None and context + BLOCK_TOKENS > job.reserved:
+            load.grow(job, context + 2 * BLOCK_TOKENS - job.reserved)
 
-    def delivered(self, job_id: str, tokens: int) -> None:
-        """So many tokens in all have been sent to the reader."""
-        self._jobs[job_id].delivered = tokens
+    def delivered(self, job_id: str, units: float, now: float) -> None:
+        """So much in all, in the pace's unit, has been sent to the reader."""
+        self._roster.jobs[job_id].tracker.deliver(units, now)
 
-    def leg_ended(self, job_id: str, event: LegEnded) -> None:
+    def reader(self, job_id: str, report: ReaderReport, now: float) -> None:
+        """What the reader's browser says."""
+        job = self._roster.jobs[job_id]
+        if report.visible:
+            job.tracker.back(now)
+        else:
+            job.tracker.leave(now)
+        if report.shown is not None:
+            job.tracker.report(report.shown, now)
+        job.network_s = report.round_trip_s + report.jitter_s
+
+    def leg_ended(self, job_id: str, event: LegEnded, now: float) -> None:
         """The job's leg is over and its room free; the job waits again unless it was removed."""
-        job = self._jobs[job_id]
+        job = self._roster.jobs[job_id]
         job.move(JobEvent.LEG_ENDED if job.produced else JobEvent.LEG_ENDED_FRESH)
-        if job.engine_id is not None:
-            self._engines[job.engine_id].free(job.reserved)
-            if event.failed:
-                job.avoid.add(job.engine_id)
-        job.engine_id = None
-        job.reserved = 0
+        self._roster.release(job, failed=event.failed)
         if job.state is JobState.ENDED:
-            del self._jobs[job_id]
+            self._roster.forget(job)
         else:
-            self._enqueue(job)
+            self._wait(job)
+        if self._roster.waiting:
+            self._hurry(now)
 
-    def remove(self, job_id: str) -> None:
+    def remove(self, job_id: str, now: float, *, finished: bool = False) -> None:
         """Finished, failed or cancelled. Its leg, if any, holds its room until `leg_ended`."""
-        job = self._jobs[job_id]
+        job = self._roster.jobs[job_id]
         job.move(JobEvent.REMOVE)
-        if job_id in self._waiting:
+        if self._roster.waiting.pop(job_id, None) is not None:
             self._policy.discard(job)
-            self._forget_waiting(job)
+            self._room.leave(job)
+        self._roster.leave(job, finished=finished)
         if job.state is JobState.ENDED:
-            del self._jobs[job_id]
+            self._roster.forget(job)
+            self._hurry(now, at_once=False)
+        elif job.engine_id is not None:
+            self._roster.fleet[job.engine_id].stop(job)
 
-    def engine(self, engine_id: str, capacity: EngineCapacity | None) -> None:
+    def engine(self, engine_id: str, capacity: EngineCapacity | None, now: float) -> None:
         """An engine came or changed; None: it left (its legs must have ended, else ValueError)."""
-        if capacity is None:
-            if legs := self._engines[engine_id].running:
-                raise ValueError(f"engine {engine_id} cannot leave with {legs} legs")
-            del self._engines[engine_id]
-        elif engine_id in self._engines:
-            self._engines[engine_id].capacity = capacity
-        else:
-            self._engines[engine_id] = EngineLoad(capacity)
+        self._roster.fleet.set(engine_id, capacity)
+        self._hurry(now)
+
+    def merge(self, source: str, delta: Delta) -> None:
+        """What another gateway charged and lifted."""
+        self._roster.counters.merge(source, delta)
+
+    def take_delta(self) -> Delta:
+        """What was charged and lifted here since the last call, for the other gateways."""
+        return self._roster.counters.take_delta()
 
     # ---- the decision
 
     def plan(self, now: float) -> Plan:
         """What to do now."""
+        roster = self._roster
+        self._planned_at = now
         rejects = tuple(self._expire(now))
-        starts: list[Start] = []
-        resumes: list[Resume] = []
-        aside: list[Job] = []
-        while (job := self._policy.peek()) is not None:
-            engine_id = self._place(job)
-            if engine_id is None:
-                if not self._waits_for_another_engine(job):
-                    break
-                self._policy.discard(job)
-                aside.append(job)
-                continue
-            if job.state is JobState.PAUSED:
-                resumes.append(Resume(job.spec.id, engine_id, Reason.ROOM))
-            else:
-                starts.append(Start(job.spec.id, engine_id, Reason.ROOM))
-            self._policy.take(job)
-            self._forget_waiting(job)
-            job.move(JobEvent.PLACE)
-            job.engine_id = engine_id
-        for job in aside:
-            self._policy.push(job)
-        return Plan(start=tuple(starts), resume=tuple(resumes), reject=rejects, wake_at=self._wake_at())
+        roster.fleet.measure(now)
+        if roster.waiting:
+            self._policy.decide(now)
+        starts, pauses, resumes = roster.take_moves()
+        for move in starts:
+            self._room.leave(roster.jobs[move.job_id])
+        if abs(roster.counters.floor() or 0.0) > _REBASE_AT:
+            roster.counters.rebase()
+        deadline = self._room.next_deadline()
+        tick = now + roster.tuning.tick_s if self._policy.ticks and roster.waiting else None
+        self._plan_at = min((at for at in (deadline, tick) if at is not None), default=None)
+        return Plan(starts, pauses, resumes, rejects, wake_at=self._plan_at)
+
+    # ---- questions
 
     def running(self, engine_id: str) -> int:
         """Legs on this engine, those being stopped included."""
-        return self._engines[engine_id].running
+        return self._roster.fleet[engine_id].running
 
     def place_in_queue(self, job_id: str) -> int | None:
         """How many waiting jobs arrived before this one; None when it does not wait."""
-        if job_id not in self._waiting:
+        if job_id not in self._roster.waiting:
             return None
-        order = self._jobs[job_id].order
-        return sum(1 for job in self._waiting.values() if job.order < order)
+        order = self._roster.jobs[job_id].order
+        return sum(1 for job in self._roster.waiting.values() if job.order < order)
+
+    def backlogged(self) -> set[str]:
+        """The tenants that want service now."""
+        return {account.tenant for account in self._roster.counters.backlog()}
 
     # ---- inside
 
-    def _enqueue(self, job: Job) -> None:
-        self._waiting[job.spec.id] = job
-        self._waiting_by_tenant[job.spec.tenant] = self._waiting_by_tenant.get(job.spec.tenant, 0) + 1
+    def _wait(self, job: Job, *, arrives: bool = False) -> None:
+        self._roster.wait(job, arrives=arrives)
         self._policy.push(job)
-        if job.state is JobState.QUEUED:
-            heappush(self._deadlines, (job.arrived + self._limits.timeout_s, job.order, job.spec.id))
+        if job.fresh:
+            self._room.enter(job)
 
-    def _forget_waiting(self, job: Job) -> None:
-        tenant = job.spec.tenant
-        del self._waiting[job.spec.id]
-        self._waiting_by_tenant[tenant] -= 1
-        if not self._waiting_by_tenant[tenant]:
-            del self._waiting_by_tenant[tenant]
+    def _hurry(self, now: float, *, at_once: bool = True) -> None:
+        """Plan at once, or with the next tick; never sooner after the last plan than a part of a tick."""
+        at = now
+        if self._policy.ticks and self._planned_at is not None:
+            tick_s = self._roster.tuning.tick_s
+            at = max(now, self._planned_at + (_SHORTEST_GAP * tick_s if at_once else tick_s))
+        self._plan_at = at if self._plan_at is None else min(self._plan_at, at)
 
-    def _place(self, job: Job) -> str | None:
-        """The least loaded engine with room; takes the room.
-
-        An engine that has failed this job gets it again only when no other one is ready: a broken engine is always
-        idle, and would use up the job's attempts while a good one is just full.
-        """
-        need = self._need(job)
-        best: tuple[bool, float, str] | None = None
-        untried = False
-        for engine_id, load in self._engines.items():
-            failed = engine_id in job.avoid
-            untried = untried or (load.capacity.ready and not failed)
-            if load.fits(need):
-                rank = (failed, load.share, engine_id)
-                best = rank if best is None else min(best, rank)
-        if best is None or (best[0] and untried):
-            return None
-        engine_id = best[2]
-        self._engines[engine_id].take(need)
-        job.reserved = need
-        return engine_id
-
-    def _waits_for_another_engine(self, job: Job) -> bool:
-        """Whether an engine has room for the job and only its failure there keeps it away: others may go before it."""
-        need = self._need(job)
-        return any(load.fits(need) for engine_id, load in self._engines.items() if engine_id in job.avoid)
-
-    def _need(self, job: Job) -> int:
-        return tokens_to_reserve(job.context_tokens, job.prompt_tokens, job.spec.max_tokens, self._assumed_output)
-
-    def _expire(self, now: float) -> Iterator[Reject]:
-        while (deadline := self._wake_at()) is not None and deadline <= now:
-            _, _, job_id = heappop(self._deadlines)
-            self.remove(job_id)
-            yield Reject(job_id, Reason.QUEUE_TIMEOUT)
-
-    def _wake_at(self) -> float | None:
-        """When the next job that never started runs out of time."""
-        while self._deadlines:
-            deadline, order, job_id = self._deadlines[0]
-            job = self._waiting.get(job_id)
-            if job is not None and job.order == order and job.state is JobState.QUEUED:
-                return deadline
-            heappop(self._deadlines)
-        return None
+    def _expire(self, now: float) -> list[Reject]:
+        rejects = []
+        for job in self._room.expired(now):
+            self.remove(job.spec.id, now)
+            rejects.append(Reject(job.spec.id, Reason.QUEUE_TIMEOUT))
+        return rejects

@@ -3,21 +3,23 @@
 from heapq import heappop, heappush
 
 from gateway.core.job import Job
+from gateway.core.policies.base import InOrder
+from gateway.core.roster import Roster
 
 
-class Fcfs:
-    """Oldest arrival first. O(log n) per change; a job discarded in the middle is skipped when it surfaces."""
+class ByArrival:
+    """Waiting jobs, oldest first. O(log n) per change; a job discarded in the middle is skipped when it surfaces."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, Job]] = []
         self._waiting: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def push(self, job: Job) -> None:
         heappush(self._heap, (job.order, job))
         self._waiting.add(job.order)
-
-    def take(self, job: Job) -> None:
-        self.discard(job)
 
     def discard(self, job: Job) -> None:
         self._waiting.discard(job.order)
@@ -32,3 +34,20 @@ class Fcfs:
                 return job
             heappop(self._heap)
         return None
+
+
+class Fcfs(InOrder):
+    """Oldest arrival first."""
+
+    def __init__(self, roster: Roster) -> None:
+        super().__init__(roster)
+        self._queue = ByArrival()
+
+    def push(self, job: Job) -> None:
+        self._queue.push(job)
+
+    def discard(self, job: Job) -> None:
+        self._queue.discard(job)
+
+    def peek(self) -> Job | None:
+        return self._queue.peek()

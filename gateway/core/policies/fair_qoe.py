@@ -1,0 +1,178 @@
+"""Fair QoE, the default: places by what readers gain, between tenants that stay near each other.
+
+One knob, the slack: `phi = slack_s * the pool's service rate / backlogged tenants`. Tenants stand in steps of phi by
+how far they lead the one furthest behind, and a lower step comes first. Slack 0 serves whoever is furthest behind, an
+infinite one only what readers gain. The rules, in order of precedence:
+
+1. Due: a stream whose reader would run out of text before it could be resumed keeps or gets its place, so that nobody
+   who has begun to read stalls because of a pause. Void while those who want to read together read nearly as fast as
+   the pool can produce: then somebody must stall, and QoE is best served by gain alone.
+2. Late: a job that waited `age_s` past its `ttft` has lost most of what it could gain and would wait for ever. Late
+   jobs get `age_share` of the starts, oldest first.
+3. Tenants: a lower step first. While others are ahead, the lowest step holds what becomes free, so that its large jobs
+   are not passed by small ones.
+4. Gain for each token of memory, as in Andes.
+5. A reader who does not look gives way first, and goes on when there is room.
+
+What is computed again after pauses is bounded by `overhead`, a share of the engines' time, saved up for bursts. Half of
+the savings is kept for fairness.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.core.job import Job, JobState
+from gateway.core.plan import Reason
+from gateway.core.policies.andes import Andes
+from gateway.core.policies.ranked import Bid
+from gateway.core.roster import Roster
+
+_DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
+_OVERLOADED: Final = 0.8  # of what the pool makes: turns cost something, so not all of it can be read
+_RELIEVED: Final = 0.4
+_SAVED_S: Final = 60.0  # how long the allowance for recomputing can be saved up
+
+
+class Steps:
+    """How far ahead each tenant is, in steps of phi: up at the next step, down half a step late, so that it settles."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, int] = {}
+
+    def __getitem__(self, tenant: str) -> int:
+        return self._steps.get(tenant, 0)
+
+    def sort(self, roster: Roster, now: float) -> None:
+        """Bring every tenant's step up to date."""
+        counters = roster.counters
+        floor, backlogged = counters.floor(), counters.backlogged_tenants
+        if floor is None or not backlogged:
+            self._steps.clear()
+            return
+        phi = max(1.0, roster.tuning.slack_s * roster.service.read(now) / backlogged)
+        for account in counters:
+            lead, step = (account.counter - floor) / phi, self._steps.get(account.tenant, 0)
+            if lead > step + 1:
+                step = int(min(lead, 1e9))
+            elif lead < step - 0.5:
+                step = max(0, int(lead + 0.5))
+            if step:
+                self._steps[account.tenant] = step
+            else:
+                self._steps.pop(account.tenant, None)
+
+
+class Allowance:
+    """Engine seconds that may go into computing again what pauses threw away."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._saved: float | None = None
+        self._at = 0.0
+
+    def earn(self, engines: int, now: float) -> None:
+        most = self._share * engines * _SAVED_S
+        earned = most if self._saved is None else self._saved + self._share * engines * (now - self._at)
+        self._saved, self._at = min(most, earned), now
+
+    def spend(self, cost_s: float, keep: float) -> bool:
+        """Take it if so much (a share of the most that can be saved) is left; False otherwise."""
+        most = self._share * _SAVED_S
+        if self._saved is None or self._saved - cost_s < keep * most:
+            return False
+        self._saved -= cost_s
+        return True
+
+
+class FairQoe(Andes):
+    """See the module's text."""
+
+    def __init__(self, roster: Roster) -> None:
+        super().__init__(roster)
+        self._steps = Steps()
+        self._allowance = Allowance(roster.tuning.overhead)
+        self._late_credit = 0.0
+        self._overloaded = False
+
+    def order_of_start(self) -> list[Job]:
+        counters = self._roster.counters
+        return sorted(
+            self._roster.waiting.values(), key=lambda job: (counters.account(job.spec.tenant).counter, job.order)
+        )
+
+    def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
+        self._steps.sort(self._roster, now)
+        self._allowance.earn(len(self._roster.fleet), now)
+        self._judge_load(jobs, now)
+        bids = [self._bid(job, now) for job in jobs]
+        self._let_hold(bids)
+        if self._late_credit >= 1:
+            self._promote_late(bids, now)
+        return bids
+
+    def began(self, bid: Bid) -> None:
+        if bid.job.fresh:
+            self._late_credit = min(2.0, self._late_credit + self._roster.tuning.age_share)
+            if bid.begins is Reason.LATE:
+                self._late_credit -= 1
+
+    def may_pause(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
+        if not self._cap.allows(len(victims), now):
+            return False
+        fleet = self._roster.fleet
+        cost_s = sum(fleet[v.job.engine_id].recompute_s(v.job.context_tokens) for v in victims if v.job.engine_id)
+        if bid.begins is Reason.DUE and not self._overloaded:
+            return self._allowance.spend(cost_s, float("-inf"))
+        if all(victim.rank[:2] < bid.rank[:2] for victim in victims):
+            return self._allowance.spend(cost_s, 0.0)
+        return self.pays(bid, victims, now) and self._allowance.spend(cost_s, 0.5)
+
+    def _bid(self, job: Job, now: float) -> Bid:
+        roster = self._roster
+        if not job.tracker.present:
+            runs = job.state is JobState.RUNNING
+            return Bid((_AWAY, float(runs), -float(job.order)), 0.0, job, Reason.ROOM, Reason.AWAY)
+        speed, delay_s = self.service(job)
+        gain = job.tracker.gain(speed, delay_s, roster.tuning.horizon_s, now)
+        step = self._steps[job.spec.tenant]
+        if not (self._overloaded or job.fresh) and job.spec.pace.paced:
+            spare_s = job.tracker.lead(now) - roster.must_run_s(job)
+            if spare_s <= 0:
+                return Bid((_DUE, -spare_s, 0.0), gain, job, Reason.DUE, firm=True, holds=True)
+        value = gain / job.context_tokens
+        if job.state is JobState.RUNNING:
+            value *= 1 + roster.tuning.hysteresis
+        stops = Reason.SHARE if step else Reason.AHEAD
+        return Bid((_NORMAL, -float(step), value), gain, job, Reason.GAIN, stops)
+
+    def _judge_load(self, jobs: Sequence[Job], now: float) -> None:
+        """Whether everybody's reading, those who wait for their first word included, asks more than the pool makes.
+
+        It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
+        """
+        wanted = sum(job.rate for job in jobs if job.spec.pace.paced and job.tracker.present)
+        self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * self._roster.output.read(now)
+
+    @staticmethod
+    def _let_hold(bids: list[Bid]) -> None:
+        """The tenants furthest behind get what becomes free, if others are a step ahead; a large job is not passed."""
+        behind = max((bid.rank[1] for bid in bids if bid.rank[0] == _NORMAL), default=0.0)
+        if any(bid.rank[0] == _NORMAL and bid.rank[1] < behind for bid in bids):
+            for index, bid in enumerate(bids):
+                if bid.rank[:2] == (_NORMAL, behind):
+                    bids[index] = bid._replace(begins=Reason.FAIR, holds=True)
+
+    def _promote_late(self, bids: list[Bid], now: float) -> None:
+        """The oldest late job comes before the other starts."""
+        overdue = self._roster.tuning.age_s
+        late = [
+            index
+            for index, bid in enumerate(bids)
+            if bid.job.fresh
+            and bid.job.engine_id is None
+            and bid.job.tracker.present
+            and now - bid.job.arrived - bid.job.spec.pace.ttft_s > overdue
+        ]
+        if late:
+            oldest = min(late, key=lambda index: bids[index].job.order)
+            bids[oldest] = bids[oldest]._replace(rank=(_LATE, 0.0, 0.0), begins=Reason.LATE, holds=True)

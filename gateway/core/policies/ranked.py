@@ -1,0 +1,317 @@
+"""What the policies that pause share: rank everybody, fill the engines from the top, and swap where it pays.
+
+The steps of one decision (Andes, arXiv 2404.16283, section 4, carried from one engine to a pool):
+
+1. Engines whose memory is overrun pause their lowest-ranked stream.
+2. Selective triggering: while everybody who waits fits, everybody starts and nothing is ranked.
+3. Everybody who waits or runs is ranked by the subclass. From the top, who runs keeps its place and who waits is given
+   one, until batch and memory of every engine are full; one that fits nowhere is passed over, a few times.
+4. Who was given a place that is free begins. For the others the worst streams without a place are paused, if the gain
+   exceeds what the new prefill costs those who read on (the overhead-aware refiner) and the average number of pauses
+   allows it. Nobody is paused without somebody who takes the place.
+
+A place that a stopping leg still holds counts as given, so that no decision pauses twice for the same need.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, NamedTuple
+
+from gateway.core.capacity import WATERMARK, EngineLoad
+from gateway.core.job import Job, JobSpec, JobState
+from gateway.core.plan import Reason
+from gateway.core.roster import Roster
+
+_STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
+_MISFITS: Final = 16  # how many may be passed over in one plan
+_NO_LIMIT: Final = 1 << 60
+_CAP_WINDOW_S: Final = 600.0
+
+
+class Bid(NamedTuple):
+    """What a job offers for a place: its rank (larger comes first), the gain in QoE, and why it would begin.
+
+    A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones
+    that rank below it do not pass.
+    """
+
+    rank: tuple[float, ...]
+    gain: float
+    job: Job
+    begins: Reason = Reason.GAIN
+    stops: Reason = Reason.AHEAD
+    firm: bool = False
+    holds: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Places:
+    """One engine's room in a plan: in all, free at once, and held by legs that are being stopped (seats, tokens)."""
+
+    load: EngineLoad
+    seats: int
+    memory: float
+    free_seats: int
+    free_memory: float
+    soon_seats: int
+    soon_memory: float
+
+    def has(self, need: int) -> bool:
+        return self.seats > 0 and self.memory >= need
+
+    def take(self, need: int) -> None:
+        self.seats -= 1
+        self.memory -= need
+
+    def free_now(self, need: int) -> bool:
+        return self.free_seats > 0 and self.free_memory >= need
+
+    def use(self, need: int) -> None:
+        """What is free first, then what is about to be."""
+        self.free_seats -= 1
+        self.free_memory -= need
+        if self.free_seats < 0:
+            self.free_seats += 1
+            self.soon_seats -= 1
+        if self.free_memory < 0:
+            self.soon_memory += self.free_memory
+            self.free_memory = 0.0
+
+    def free_soon(self, need: int) -> bool:
+        return self.free_seats + self.soon_seats > 0 and self.free_memory + self.soon_memory >= need
+
+
+class PauseCap:
+    """At most so many pauses for each arrival, on average over the last ten minutes (Andes' P)."""
+
+    def __init__(self, cap: float) -> None:
+        self._cap = cap
+        self._arrivals: deque[float] = deque(maxlen=100_000)
+        self._pauses: deque[float] = deque(maxlen=100_000)
+
+    def arrived(self, now: float) -> None:
+        self._arrivals.append(now)
+
+    def paused(self, now: float) -> None:
+        self._pauses.append(now)
+
+    def allows(self, more: int, now: float) -> bool:
+        """Whether so many more pauses stay within the average."""
+        for times in (self._arrivals, self._pauses):
+            while times and times[0] < now - _CAP_WINDOW_S:
+                times.popleft()
+        return len(self._pauses) + more <= self._cap * len(self._arrivals)
+
+
+class Ranked:
+    """Base of the policies that pause; a subclass ranks."""
+
+    ticks: ClassVar[bool] = True
+
+    def __init__(self, roster: Roster, *, refines: bool = True, capped: bool = True) -> None:
+        self._roster = roster
+        self._refines = refines
+        self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
+
+    def admit(self, _spec: JobSpec, now: float) -> None:
+        """Everybody may come in."""
+        self._cap.arrived(now)
+
+    def push(self, job: Job) -> None:
+        """Who waits is ranked anew in every decision."""
+
+    def discard(self, job: Job) -> None:
+        """Nothing is kept of it."""
+
+    def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
+        """A bid for each job, in any order."""
+        raise NotImplementedError
+
+    def order_of_start(self) -> list[Job]:
+        """Those who wait, while there is room for all: by arrival."""
+        return sorted(self._roster.waiting.values(), key=lambda job: job.order)
+
+    def decide(self, now: float) -> None:
+        self._roster.reconsider(now)
+        if self._start_all(now) and not self._overrun():
+            return
+        running = [
+            job
+            for load in self._roster.fleet
+            for job in load.legs.values()
+            if job.state is JobState.RUNNING and job.spec.resumable
+        ]
+        bids = self.rank([*self._roster.waiting.values(), *running], now)
+        bids.sort(key=lambda bid: bid.rank, reverse=True)
+        for load in self._overrun():
+            self._relieve(load, bids, now)
+        self._swap(bids, now)
+
+    # ---- steps
+
+    def _start_all(self, now: float) -> bool:
+        """Start everybody if there is room for all; whether there was."""
+        roster = self._roster
+        places = [self._places(load) for load in roster.fleet if load.capacity.ready]
+        needs = sum(roster.need(job) for job in roster.waiting.values())
+        if len(roster.waiting) > sum(max(0, each.free_seats) for each in places):
+            return False
+        if needs > sum(max(0.0, each.free_memory) for each in places):
+            return False
+        for job in self.order_of_start():
+            load = roster.fleet.place(job, roster.need(job))
+            if load is not None:
+                roster.begin(job, load, Reason.ROOM, now)
+        return not roster.waiting
+
+    def _overrun(self) -> list[EngineLoad]:
+        """Engines that hold more tokens than they have memory for."""
+        return [
+            load
+            for load in self._roster.fleet
+            if load.capacity.kv_tokens and load.tokens - load.stopping_tokens > load.capacity.kv_tokens
+        ]
+
+    def _relieve(self, load: EngineLoad, bids: list[Bid], now: float) -> None:
+        over = load.tokens - load.stopping_tokens - (load.capacity.kv_tokens or _NO_LIMIT)
+        for bid in reversed(bids):
+            if over <= 0:
+                break
+            if bid.job.engine_id == load.id and bid.job.state is JobState.RUNNING and len(load.legs) > 1:
+                over -= bid.job.reserved
+                self._pause(bid.job, Reason.MEMORY, now)
+
+    def _swap(self, bids: list[Bid], now: float) -> None:
+        places = {load.id: self._places(load) for load in self._roster.fleet}
+        kept, admitted = self._fill(bids, places)
+        if not admitted:
+            return
+        victims = [bid for bid in reversed(bids) if bid.job.state is JobState.RUNNING and bid.job.order not in kept]
+        for bid, place in admitted:
+            need = self._roster.need(bid.job)
+            if place.free_now(need):
+                place.use(need)
+                self.began(bid)
+                self._roster.begin(bid.job, place.load, bid.begins, now)
+            elif place.free_soon(need) or (not self._make_room(bid, place, need, victims, now) and bid.holds):
+                place.use(need)
+
+    def _fill(self, bids: list[Bid], places: dict[str, Places]) -> tuple[set[int], list[tuple[Bid, Places]]]:
+        """Who keeps a place (by order of arrival), and who is given one on which engine."""
+        kept: set[int] = set()
+        admitted: list[tuple[Bid, Places]] = []
+        misfits = 0
+        seats = sum(max(0, place.seats) for place in places.values())
+        for bid in bids:
+            if seats <= 0:
+                break
+            job = bid.job
+            if job.engine_id is not None:
+                place = places[job.engine_id]
+                if place.has(job.reserved) and job.state is JobState.RUNNING:
+                    place.take(job.reserved)
+                    kept.add(job.order)
+                    seats -= 1
+            elif misfits < _MISFITS:
+                need = self._roster.need(job)
+                found = self._choose(job, need, places)
+                if found is None:
+                    misfits += 1
+                    continue
+                found.take(need)
+                admitted.append((bid, found))
+                seats -= 1
+        return kept, admitted
+
+    def _choose(self, job: Job, need: int, places: dict[str, Places]) -> Places | None:
+        """Where the prefix lies if there is room, else the engine with most memory to give."""
+        home = places.get(job.home or "")
+        if home is not None and home.load.capacity.ready and home.has(need) and home.load.id not in job.avoid:
+            return home
+        best = None
+        for place in places.values():
+            if place.has(need) and place.load.capacity.ready and place.load.id not in job.avoid:
+                better = best is None or (place.memory, place.seats) > (best.memory, best.seats)
+                best = place if better else best
+        return best
+
+    def _make_room(self, bid: Bid, place: Places, need: int, victims: list[Bid], now: float) -> bool:
+        """Pause the worst streams of this engine until the job fits; False when that does not pay or must not be."""
+        chosen: list[Bid] = []
+        seats = place.free_seats + place.soon_seats
+        memory = place.free_memory + place.soon_memory
+        for victim in victims:
+            if seats > 0 and memory >= need:
+                break
+            if victim.job.engine_id == place.load.id and not victim.firm and victim.job.state is JobState.RUNNING:
+                chosen.append(victim)
+                seats += 1
+                memory += victim.job.reserved
+        if seats <= 0 or memory < need or not self.may_pause(bid, chosen, now):
+            return False
+        for victim in chosen:
+            place.soon_seats += 1
+            place.soon_memory += victim.job.reserved
+            self._pause(victim.job, victim.stops, now)
+        place.use(need)
+        return True
+
+    def may_pause(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
+        """Whether these may be paused for this bid: within the average, and only where it pays."""
+        return self._cap.allows(len(victims), now) and (not self._refines or self.pays(bid, victims, now))
+
+    def pays(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
+        """Whether the bid gains more than the readers of the victims' engine lose (all victims are of one engine)."""
+        engine_id = victims[0].job.engine_id if victims else None
+        return engine_id is None or bid.gain > self._cost(bid.job, self._roster.fleet[engine_id], now)
+
+    def _cost(self, job: Job, load: EngineLoad, now: float) -> float:
+        """QoE that the readers of this engine lose while it computes the job's prompt (Andes v2, section 4.3)."""
+        stall_s = load.first_token_s(job.context_tokens) if job.fresh else load.resume_s(job.context_tokens)
+        speed = load.model.speed(len(load.legs), load.tokens)
+        return sum(
+            other.tracker.gain(speed * other.spec.units_per_token, 0.0, stall_s, now)
+            for other in load.legs.values()
+            if other.state is JobState.RUNNING and other.tracker.lead(now) < stall_s
+        )
+
+    # ---- tools
+
+    def began(self, bid: Bid) -> None:
+        """A bid is about to begin; a hook for subclasses that share out starts."""
+
+    def _pause(self, job: Job, reason: Reason, now: float) -> None:
+        self._cap.paused(now)
+        self._roster.pause(job, reason)
+
+    def _places(self, load: EngineLoad) -> Places:
+        """Room for those who can be moved: what runs and cannot be paused is taken off."""
+        kv = load.capacity.kv_tokens
+        memory = _NO_LIMIT if kv is None else WATERMARK * kv
+        seats = min(load.capacity.max_running, self._paced_batch(load))
+        if not load.capacity.ready:
+            seats, memory = 0, 0
+        fixed = fixed_tokens = 0
+        for job in load.legs.values():
+            if job.state is JobState.RUNNING and not job.spec.resumable:
+                fixed += 1
+                fixed_tokens += job.reserved
+        return Places(
+            load,
+            seats - fixed,
+            memory - fixed_tokens,
+            seats - len(load.legs),
+            memory - load.tokens,
+            len(load.stopping),
+            load.stopping_tokens,
+        )
+
+    def _paced_batch(self, load: EngineLoad) -> int:
+        """The largest batch at which the fastest reader here still gets text at its pace; at least 1."""
+        rates = [job.rate for job in load.legs.values() if job.spec.pace.paced]
+        strictest = min(_STRICTEST_RATE, max(rates, default=0.0))
+        if not strictest:
+            return _NO_LIMIT
+        mean = load.tokens / max(1, len(load.legs))
+        return max(1, load.model.largest_batch(1 / strictest, mean))

@@ -1,0 +1,151 @@
+"""Who is in the pool and what a decision does to them: the state that the scheduler and its policy share.
+
+Rules of this file:
+
+1. `begin` and `pause` are the only ways in which a policy acts. Both keep the books: room, bills, counters, states.
+2. A tenant is backlogged while one of its jobs wants service: it was never started, it lost its engine, or the policy
+   paused it and its reader, who is present, will soon have nothing left to read. A job that was paused because it is
+   far ahead must not hold the counters' floor down, and neither must one that nobody reads.
+3. Service is what was computed for a tenant; what a pause makes an engine compute again is nobody's.
+"""
+
+from gateway.core.bills import Cashier
+from gateway.core.capacity import EngineLoad, tokens_to_reserve
+from gateway.core.counters import Counters
+from gateway.core.fleet import Fleet, Meter
+from gateway.core.job import Job, JobEvent
+from gateway.core.plan import Pause, Reason, Resume, Start
+from gateway.core.tuning import Tuning
+
+
+class Roster:
+    """The jobs, engines and counters of one pool, and the moves of the plan that is being made."""
+
+    def __init__(
+        self, tuning: Tuning, *, lifts: bool = True, predicts: bool = False, knows_outputs: bool = False
+    ) -> None:
+        self.tuning = tuning
+        self._knows_outputs = knows_outputs
+        self.jobs: dict[str, Job] = {}
+        self.waiting: dict[str, Job] = {}
+        self.fleet = Fleet(tuning.engine_prior)
+        self.counters = Counters(lifts=lifts)
+        self.cashier = Cashier(self.counters, tuning.cost, cached_price=tuning.cached_price, predicts=predicts)
+        self.service = Meter()  # service units per second
+        self.output = Meter()  # tokens per second
+        self.starts: list[Start] = []
+        self.pauses: list[Pause] = []
+        self.resumes: list[Resume] = []
+
+    # ---- what a policy does
+
+    def begin(self, job: Job, load: EngineLoad, reason: Reason, now: float) -> None:
+        """The job's next leg, on this engine."""
+        name = job.spec.id
+        if job.fresh:
+            self.starts.append(Start(name, load.id, reason))
+        else:
+            self.resumes.append(Resume(name, load.id, reason))
+        load.take(job, self.need(job), now)
+        del self.waiting[name]
+        job.move(JobEvent.PLACE)
+        self.rest(job)
+        if job.bill is None:
+            predicted = job.spec.known_output if self._knows_outputs else None
+            job.bill = self.cashier.select(job.spec.tenant, job.prompt_tokens, predicted=predicted)
+            self.service.add(job.bill.charged)
+        elif not job.fresh:
+            self.cashier.recomputed(job.bill, job.context_tokens)
+
+    def pause(self, job: Job, reason: Reason) -> None:
+        """Take the job's place away; its room is free once its leg has ended."""
+        assert job.engine_id is not None  # it runs
+        self.pauses.append(Pause(job.spec.id, job.engine_id, reason))
+        job.move(JobEvent.PAUSE)
+        job.pauses += 1
+        job.yielded = True
+        self.fleet[job.engine_id].stop(job)
+
+    def need(self, job: Job) -> int:
+        """Tokens that its next leg sets aside."""
+        return tokens_to_reserve(
+            job.context_tokens, job.prompt_tokens, job.spec.max_tokens, self.tuning.assumed_output_tokens
+        )
+
+    def likely_engine(self, job: Job) -> EngineLoad | None:
+        """Where the job runs or would go: its engine, its last one, else the least loaded; None without engines."""
+        engine_id = job.engine_id or job.home
+        load = None if engine_id is None else self.fleet.find(engine_id)
+        return load or self.fleet.roomiest()
+
+    # ---- who wants service
+
+    def want(self, job: Job, *, arrives: bool = False) -> None:
+        """The job waits for service; only an arrival lifts its tenant."""
+        if not job.wants:
+            job.wants = True
+            if arrives:
+                self.counters.arrive(job.spec.tenant, job.spec.weight)
+            else:
+                self.counters.want(job.spec.tenant)
+
+    def rest(self, job: Job) -> None:
+        """The job has what it needs for now, or is gone."""
+        if job.wants:
+            job.wants = False
+            self.counters.settle(job.spec.tenant)
+
+    def due(self, job: Job, now: float) -> bool:
+        """Whether the job must run, or its reader, who is present, runs out of text before it could."""
+        return job.tracker.present and job.tracker.lead(now) <= self.must_run_s(job)
+
+    def must_run_s(self, job: Job) -> float:
+        """The lead below which a stream may not stand still (seconds)."""
+        tuning = self.tuning
+        home = None if job.home is None else self.fleet.find(job.home)
+        resume_s = tuning.settle_s + (0.0 if home is None else home.resume_s(job.context_tokens))
+        return tuning.safety * resume_s + tuning.tick_s + job.network_s
+
+    def reconsider(self, now: float) -> None:
+        """Bring the wants of the paused jobs up to date: their readers have read on."""
+        for job in self.waiting.values():
+            if job.yielded and job.wants != (wants := self.due(job, now)):
+                if wants:
+                    self.want(job)
+                else:
+                    self.rest(job)
+
+    # ---- what the scheduler does
+
+    def wait(self, job: Job, *, arrives: bool = False) -> None:
+        """The job joins those without a leg."""
+        self.waiting[job.spec.id] = job
+        if not job.yielded:
+            self.want(job, arrives=arrives)
+
+    def leave(self, job: Job, *, finished: bool) -> None:
+        """The job is gone; its bill is closed."""
+        self.rest(job)
+        if job.bill is not None:
+            self.cashier.close(job.bill, finished=finished)
+
+    def forget(self, job: Job) -> None:
+        """Nothing of the job is left."""
+        del self.jobs[job.spec.id]
+
+    def release(self, job: Job, *, failed: bool) -> None:
+        """The job's leg has ended: its room is free."""
+        if job.engine_id is not None:
+            if failed:
+                job.avoid.add(job.engine_id)
+                job.home = None
+                job.yielded = False
+            self.fleet[job.engine_id].free(job)
+
+    def take_moves(self) -> tuple[tuple[Start, ...], tuple[Pause, ...], tuple[Resume, ...]]:
+        """The moves since the last call."""
+        moves = tuple(self.starts), tuple(self.pauses), tuple(self.resumes)
+        self.starts.clear()
+        self.pauses.clear()
+        self.resumes.clear()
+        return moves

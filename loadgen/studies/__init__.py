@@ -1,0 +1,1 @@
+"""Named studies: each makes the tables of one claim in docs/benchmarks.md, from a seed."""

@@ -1,0 +1,42 @@
+"""What is asked of a gateway: requests with their arrival times, lengths, clients and readers.
+
+A workload is made once, from a trace (`traces`) or a scenario (`scenarios`), and then served by the simulator or sent
+over the network. Nothing in it depends on how it is served. Times are in seconds from the start of the run.
+"""
+
+from dataclasses import dataclass
+
+from gateway.core.pace import Pace
+
+Away = tuple[tuple[float, float], ...]
+"""When a reader is away (tab hidden, line lost): (left, back), seconds since the arrival, ascending, apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who waits for an answer: away in these intervals, and gone for good after `leaves_after_s` (None: stays)."""
+
+    away: Away = ()
+    leaves_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: `output_tokens` is the exact length of its answer. `weight` is its client's share."""
+
+    index: int
+    arrived_s: float
+    client: str
+    input_tokens: int
+    output_tokens: int
+    pace: Pace
+    weight: float = 1.0
+    reader: Reader = Reader()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Requests in order of arrival; `index` counts them from 0."""
+
+    name: str
+    requests: tuple[Request, ...]

@@ -1,0 +1,104 @@
+"""`python -m loadgen attack` as a program, through the gateway and at a bare engine."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from loadgen.records import JobRecord, read_records
+from tests.support.processes import python
+from tests.support.servers import Emulators, Gateways
+
+ADMIN = "an-admin-key-for-a-test"
+SCENARIO = """
+title = "a few"
+source = "a test"
+[[tenants]]
+client = "c"
+count = 3
+weight = 2
+phases = [{ length_s = 2, rate = 4 }]
+input_tokens = { low = 30, high = 90 }
+output_tokens = { low = 5, high = 25 }
+"""
+
+
+def attack(folder: Path, *words: str) -> tuple[dict[str, Any], list[JobRecord], str]:
+    """Its result, its records and what it printed."""
+    (folder / "few.toml").write_text(SCENARIO)
+    out, rows = folder / "out.json", folder / "jobs.csv.gz"
+    command = python("loadgen", "attack", "--scenario", str(folder / "few.toml"), "--json", str(out), *words)
+    done = subprocess.run(
+        [*command, "--records", str(rows)], capture_output=True, text=True, timeout=60, env=os.environ, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text()), list(read_records(rows)), done.stdout
+
+
+def test_through_the_gateway_with_a_key_for_each_client(emulator: Emulators, gateway: Gateways, tmp_path: Path) -> None:
+    """Keys are made with the clients' weights and revoked; lengths are exact; nothing of the secrets is written."""
+    engine = emulator()
+    served = gateway([engine], env={"ANDANTE_AUTH__ADMIN_KEY": ADMIN})
+    words = ("--target", f"{served.url}/v1", "--admin-key", ADMIN, "--model", engine.model, "--pace", "reading")
+    result, records, printed = attack(tmp_path, *words)
+    figures = result["policies"]["live"]
+    headers = {"authorization": f"Bearer {ADMIN}"}
+    answer = httpx2.get(f"{served.url}/admin/keys", headers=headers, trust_env=False, verify=False)
+    made = [key for key in answer.json()["data"] if key["name"].startswith("load ")]
+
+    assert figures["outcomes"] == {"finished": len(records)}
+    assert all(record.produced == record.output_tokens for record in records)
+    assert all(30 <= record.input_tokens <= 90 for record in records)
+    assert all(record.started_s is not None for record in records)
+    assert figures["avg_qoe"] > 0.5
+    assert figures["tokens_counted_by"] == {"ids": len(records)}
+    assert {(key["tenant"], key["weight"]) for key in made} == {(f"c{k}", 2.0) for k in (1, 2, 3)}
+    assert all(key["revoked_at"] is not None for key in made)
+    assert ADMIN not in json.dumps(result)
+    assert "average QoE" in printed
+
+
+def test_a_bare_engine_by_two_processes(emulator: Emulators, tmp_path: Path) -> None:
+    """Completions in OpenAI's own fields, shared by two processes: every job once."""
+    engine = emulator()
+    words = ("--target", engine.url, "--model", engine.model, "--completions", "--plain", "--processes", "2")
+    result, records, _ = attack(tmp_path, *words)
+
+    assert [record.index for record in records] == list(range(len(records)))
+    assert result["policies"]["live"]["tokens_counted_by"] == {"usage": len(records)}
+    assert {record.outcome for record in records} == {"finished"}
+
+
+def test_the_highest_load_is_found(emulator: Emulators, tmp_path: Path) -> None:
+    """Four streams of 50 tokens a second: 25-token answers for 8 readers a second; a curve is written and drawn."""
+    engine = emulator("--max-num-seqs", "4", speed=0.05)
+    steady = SCENARIO.replace("length_s = 2", "length_s = 1.5").replace("{ low = 5, high = 25 }", "25")
+    (tmp_path / "steady.toml").write_text(steady)
+    out, figure = tmp_path / "out.json", tmp_path / "curve.svg"
+    command = python("loadgen", "saturate", "--scenario", str(tmp_path / "steady.toml"), "--target", engine.url)
+    bounds = ("--model", engine.model, "--low", "0.3", "--high", "4.8", "--steps", "1", "--pace", "1:10")
+    files = ("--json", str(out), "--svg", str(figure))
+    done = subprocess.run([*command, *bounds, *files], capture_output=True, text=True, timeout=90, check=False)
+
+    assert done.returncode == 0, done.stderr
+    curve = json.loads(out.read_text())["policies"]["live"]["load_curve"]
+    assert curve[0][1] >= 0.95 > curve[-1][1]
+    assert "holds up to" in done.stdout
+    assert figure.read_text().startswith("<?xml")
+
+
+def test_a_server_that_refuses_is_said_in_one_line(emulator: Emulators, gateway: Gateways, tmp_path: Path) -> None:
+    """Before anything is sent: a wrong key, a wrong address."""
+    served = gateway([emulator()])
+    (tmp_path / "few.toml").write_text(SCENARIO)
+    for target in (served.url, "http://127.0.0.1:1", "nonsense"):
+        command = python("loadgen", "attack", "--scenario", str(tmp_path / "few.toml"), "--target", target)
+        done = subprocess.run(
+            [*command, "--model", "andante-emulated", "--key", "sk-wrong"], capture_output=True, timeout=60, check=False
+        )
+
+        assert done.returncode == 1
+        assert done.stderr.count(b"\n") == 1, done.stderr
