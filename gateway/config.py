@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from gateway.core.pace import pace_from_spec
-from gateway.core.policies import POLICIES
+from gateway.core.policies import DEFAULT_POLICY, POLICIES, find_policy
 from gateway.errors import ConfigError, InvalidRequest
 
 PREFIX: Final = "ANDANTE_"
@@ -137,7 +137,8 @@ class Pool(Section):
     """The engines that serve one model, and how their work is shared out."""
 
     model: Name
-    policy: str = "fcfs"
+    policy: str = DEFAULT_POLICY
+    slack_s: float = Field(3.0, ge=0)
     pace: str | dict[str, Any] = "machine"
     context_tokens: int | None = Field(None, ge=1)
     assumed_output_tokens: int = Field(512, ge=1)
@@ -153,8 +154,11 @@ class Pool(Section):
     @field_validator("policy")
     @classmethod
     def _known_policy(cls, value: str) -> str:
-        if value not in POLICIES:
-            raise ValueError(f"unknown policy {value!r}; known: {', '.join(sorted(POLICIES))}")
+        try:
+            find_policy(value)
+        except KeyError:
+            known = ", ".join([*sorted(POLICIES), "rpm(N)"])
+            raise ValueError(f"unknown policy {value!r}; known: {known}") from None
         return value
 
     @field_validator("pace")

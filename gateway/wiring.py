@@ -24,8 +24,10 @@ from gateway.config import Config, EngineConfig, Streams
 from gateway.config import Pool as PoolConfig
 from gateway.core.limits import RateLimiter
 from gateway.core.pace import pace_from_spec
-from gateway.core.policies import POLICIES
-from gateway.core.scheduler import QueueLimits, Scheduler
+from gateway.core.policies import find_policy
+from gateway.core.scheduler import Scheduler
+from gateway.core.tuning import Tuning
+from gateway.core.waiting_room import QueueLimits
 from gateway.engines.base import Engine, EngineSettings
 from gateway.engines.openai import OpenAIEngine
 from gateway.engines.vllm import VllmEngine
@@ -194,14 +196,15 @@ def _uvicorn_config(app: ASGIApp, config: Config) -> uvicorn.Config:
 
 def build_dispatcher(config: Config, clock: Clock, instrument: Instrument) -> Dispatcher:
     """Pools, their schedulers and engines. Needs a running event loop."""
-    pools = [_pool(pool, instrument) for pool in config.pools]
+    pools = [_pool(pool, instrument, clock) for pool in config.pools]
     timeouts = ClientTimeouts(config.server.keepalive_s, config.server.stalled_client_s)
     return Dispatcher(pools, clock, instrument, timeouts)
 
 
-def _pool(config: PoolConfig, instrument: Instrument) -> Pool:
+def _pool(config: PoolConfig, instrument: Instrument, clock: Clock) -> Pool:
     limits = QueueLimits(config.queue.max_jobs, config.queue.max_jobs_per_tenant, config.queue.timeout_s)
-    scheduler = Scheduler(POLICIES[config.policy](), limits, assumed_output_tokens=config.assumed_output_tokens)
+    tuning = Tuning(slack_s=config.slack_s, assumed_output_tokens=config.assumed_output_tokens)
+    scheduler = Scheduler(find_policy(config.policy), limits, tuning)
     settings = PoolSettings(
         model=config.model,
         policy=config.policy,
@@ -215,7 +218,7 @@ def _pool(config: PoolConfig, instrument: Instrument) -> Pool:
         assumed_output_tokens=config.assumed_output_tokens,
     )
     engines = [_engine(config.model, number, engine) for number, engine in enumerate(config.engines, start=1)]
-    return Pool(settings, engines, scheduler, instrument)
+    return Pool(settings, engines, scheduler, instrument, clock)
 
 
 def _engine(model: str, number: int, config: EngineConfig) -> Engine:

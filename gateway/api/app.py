@@ -72,20 +72,21 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
     )
     errors.install(app)
     openapi.install(app, BODIES)
-    caller = Caller(services.keys, services.clock, services.anonymous)
-    dispatcher = services.dispatcher
-    app.include_router(
-        completions_router(
-            services.admission, dispatcher, services.desk, caller, head_timeout_s=settings.head_timeout_s
-        )
-    )
-    app.include_router(streams_router(services.desk, caller))
-    app.include_router(models_router(dispatcher, caller, started=int(services.clock.wall())))
-    app.include_router(health_router(dispatcher, services.render_metrics))
-    for router in services.extra_routers:
-        app.include_router(router)
+    _include(app, settings, services)
     page.install(app, web_root)
     return app
+
+
+def _include(app: FastAPI, settings: Server, services: Services) -> None:
+    caller = Caller(services.keys, services.clock, services.anonymous)
+    dispatcher, desk = services.dispatcher, services.desk
+    generation = completions_router(
+        services.admission, dispatcher, desk, caller, head_timeout_s=settings.head_timeout_s
+    )
+    models = models_router(dispatcher, caller, started=int(services.clock.wall()))
+    health = health_router(dispatcher, services.render_metrics)
+    for router in (generation, streams_router(desk, caller), models, health, *services.extra_routers):
+        app.include_router(router)
 
 
 @asynccontextmanager

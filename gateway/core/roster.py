@@ -138,6 +138,7 @@ class Roster:
         if job.engine_id is not None:
             if failed:
                 job.avoid.add(job.engine_id)
+                job.home = None
                 job.yielded = False
             self.fleet[job.engine_id].free(job)
 

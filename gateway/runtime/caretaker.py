@@ -58,7 +58,7 @@ class Caretaker:
         for stream in self._owner.streams:
             if stream.produced != stream.flushed:
                 pool = self._owner.pool(stream.request.model)
-                observe(pool, stream, self._instrument)
+                observe(pool, stream, self._instrument, self._clock.now())
                 if stream.engine_id is not None:
                     pool.hears(stream.engine_id)
 

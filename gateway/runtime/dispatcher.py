@@ -5,6 +5,7 @@ Everything runs on one event loop and nothing here waits while it holds a half-m
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Coroutine, Sequence
 from typing import Final
 
@@ -47,7 +48,7 @@ class Dispatcher:
         self._instrument = instrument
         self._timeouts = timeouts
         self._streams: dict[str, Stream] = {}
-        self._legs = Legs(instrument, self._spawn, self._plan)
+        self._legs = Legs(instrument, clock, self._spawn, self._consider)
         self._wakeups: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
@@ -118,12 +119,12 @@ class Dispatcher:
         pool = self.pool(request.model)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
-        pool.scheduler.add(_spec(request), self._clock.now())
+        pool.scheduler.add(_spec(pool, request), self._clock.now())
         stream = Stream(request, self, self._clock)
         self._streams[request.id] = stream
         self._idle.clear()
         self._instrument.job_queued(request.model)
-        self._plan(pool)
+        self._consider(pool)
         return stream
 
     def cancel(self, stream: Stream) -> None:
@@ -144,10 +145,10 @@ class Dispatcher:
             asyncio.get_running_loop().call_later(ABORT_SETTLE_S, self.unpark, stream)
             return
         pool = self._pools[stream.request.model]
-        pool.scheduler.add(_spec(stream.request), self._clock.now())
+        pool.scheduler.add(_spec(pool, stream.request), self._clock.now())
         stream.parked = False
-        observe(pool, stream, self._instrument)
-        self._plan(pool)
+        observe(pool, stream, self._instrument, self._clock.now())
+        self._consider(pool)
 
     def leg_over(self, stream: Stream, error: EngineError | None) -> None:
         """StreamOwner: an engine finished the job or broke; the job ends, or waits for another engine."""
@@ -165,13 +166,15 @@ class Dispatcher:
         if isinstance(error, EngineBusy):
             pool.busy(engine_id)
         elif isinstance(error, EngineFailed):
-            pool.struck(engine_id, lambda: self._plan(pool))
+            pool.struck(engine_id, lambda: self._consider(pool))
         if self._goes_on(pool, stream, engine_id, error):
-            observe(pool, stream, self._instrument)
+            observe(pool, stream, self._instrument, self._clock.now())
             self._legs.let_go(pool, stream, self._clock.now())
             # A full engine may have the job again, when it has room.
-            pool.scheduler.leg_ended(stream.request.id, LegEnded(failed=not isinstance(error, EngineBusy)))
-            self._plan(pool)
+            pool.scheduler.leg_ended(
+                stream.request.id, LegEnded(failed=not isinstance(error, EngineBusy)), self._clock.now()
+            )
+            self._consider(pool)
         else:
             self._conclude(stream, error)
 
@@ -200,6 +203,15 @@ class Dispatcher:
 
     # ---- plans
 
+    def _consider(self, pool: Pool) -> None:
+        """Something happened: plan now if that is due, else when it is."""
+        now = self._clock.now()
+        at = pool.scheduler.plan_at
+        if at is not None and at <= now:
+            self._plan(pool)
+        else:
+            self._wake(pool, at, now)
+
     def _plan(self, pool: Pool) -> None:
         now = self._clock.now()
         plan = pool.scheduler.plan(now)
@@ -224,7 +236,7 @@ class Dispatcher:
         handle = self._wakeups.pop(pool.settings.model, None)
         if handle is not None:
             handle.cancel()
-        if wake_at is not None:
+        if wake_at is not None and wake_at < math.inf:
             loop = asyncio.get_running_loop()
             delay = max(0.0, wake_at - now)
             self._wakeups[pool.settings.model] = loop.call_later(delay, self._plan, pool)
@@ -236,15 +248,16 @@ class Dispatcher:
         pool = self._pools[stream.request.model]
         job_id = stream.request.id
         if not stream.parked:
-            observe(pool, stream, self._instrument)
-            pool.scheduler.remove(job_id)
+            observe(pool, stream, self._instrument, self._clock.now())
+            finished = error is None and outcome is None
+            pool.scheduler.remove(job_id, self._clock.now(), finished=finished)
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
         if engine_id is not None and (cost := stream.course.end_leg(stream.usage, self._clock.now())) is not None:
             self._instrument.resumed(pool.settings.model, cost)
         self._leave(stream, error, outcome=outcome)
         if engine_id is None:
-            self._plan(pool)
+            self._consider(pool)
         elif aborted:
             self._legs.free_later(pool, job_id)
         else:
@@ -290,5 +303,13 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
 
-def _spec(request: JobRequest) -> JobSpec:
-    return JobSpec(request.id, request.tenant, request.prompt_tokens, request.max_tokens, request.weight)
+def _spec(pool: Pool, request: JobRequest) -> JobSpec:
+    return JobSpec(
+        request.id,
+        request.tenant,
+        request.prompt_tokens,
+        request.max_tokens,
+        request.weight,
+        request.pace,
+        resumable=bool(pool.resumability(request.leg)),
+    )

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Final
 
+from gateway.clock import Clock
 from gateway.core.scheduler import LegEnded
 from gateway.engines.base import Engine
 from gateway.errors import EngineBusy, EngineError, EngineFailed
@@ -20,7 +21,8 @@ Spawn = Callable[[Coroutine[None, None, None]], None]
 class Legs:
     """`changed` is called when an engine has room again, or is found to be down."""
 
-    def __init__(self, instrument: Instrument, spawn: Spawn, changed: Callable[[Pool], None]) -> None:
+    def __init__(self, instrument: Instrument, clock: Clock, spawn: Spawn, changed: Callable[[Pool], None]) -> None:
+        self._clock = clock
         self._instrument = instrument
         self._spawn = spawn
         self._changed = changed
@@ -49,9 +51,9 @@ class Legs:
         """Take a stream out of engine and queue until its reader is back; one that would lose something runs on."""
         if not stream.can_go_on:
             return
-        observe(pool, stream, self._instrument)
+        observe(pool, stream, self._instrument, now)
         if stream.engine_id is None or self.pause(pool, stream, now, "away"):
-            pool.scheduler.remove(stream.request.id)
+            pool.scheduler.remove(stream.request.id, now)
             stream.parked = True
             self._changed(pool)
 
@@ -70,7 +72,7 @@ class Legs:
     def free(self, pool: Pool, job_id: str) -> None:
         """The engine holds nothing of the job any more."""
         self._leaving.discard(job_id)
-        pool.scheduler.leg_ended(job_id, LegEnded())
+        pool.scheduler.leg_ended(job_id, LegEnded(), self._clock.now())
         self._changed(pool)
 
     def leaving(self, job_id: str) -> bool:

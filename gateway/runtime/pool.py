@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from gateway.clock import Clock
 from gateway.core.capacity import EngineCapacity
 from gateway.core.scheduler import Scheduler
 from gateway.engines.base import Endpoint, Engine, EngineFacts, EngineState, LegRequest, Resumability
@@ -76,19 +77,25 @@ class Pool:
     """Probes its engines for as long as it runs and tells the scheduler what changed."""
 
     def __init__(
-        self, settings: PoolSettings, engines: Sequence[Engine], scheduler: Scheduler, instrument: Instrument
+        self,
+        settings: PoolSettings,
+        engines: Sequence[Engine],
+        scheduler: Scheduler,
+        instrument: Instrument,
+        clock: Clock,
     ) -> None:
         self.settings = settings
         self.scheduler = scheduler
         self.ratio = TokenRatio()
         self.asked = asyncio.Event()  # every engine has been probed once, whatever came of it
         self._instrument = instrument
+        self._clock = clock
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._changed: Callable[[], None] = lambda: None
         self._slots = {e.settings.id: EngineSlot(e, max_running=e.settings.max_running) for e in engines}
         for slot in self._slots.values():
-            scheduler.engine(slot.id, slot.capacity())
+            scheduler.engine(slot.id, slot.capacity(), self._clock.now())
 
     def __repr__(self) -> str:
         states = ", ".join(f"{slot.id} {slot.state}" for slot in self._slots.values())
@@ -121,7 +128,7 @@ class Pool:
         slot.heard = True
         if slot.strikes:
             slot.strikes = slot.rests = 0
-            self.scheduler.engine(engine_id, slot.capacity())
+            self.scheduler.engine(engine_id, slot.capacity(), self._clock.now())
 
     def struck(self, engine_id: str, changed: Callable[[], None]) -> None:
         """A leg broke there. Too many of them in a row, and the engine rests, each time twice as long.
@@ -134,7 +141,7 @@ class Pool:
         if slot.strikes >= STRIKES_UNTIL_REST and others and not slot.rest:
             slot.rest = min(2**slot.rests, LONGEST_REST)
             slot.rests += 1
-            self.scheduler.engine(engine_id, slot.capacity())
+            self.scheduler.engine(engine_id, slot.capacity(), self._clock.now())
             self._instrument.engine_changed(self.settings.model, engine_id, slot.state, "rests: its legs break")
             changed()
 
@@ -171,14 +178,14 @@ class Pool:
         if any(settings.id == slot.id or settings.url == slot.engine.settings.url for slot in self._slots.values()):
             raise EngineInUse(f"There is an engine {settings.id!r}, or one with this URL.", param="id")
         slot = self._slots[settings.id] = EngineSlot(engine, max_running=settings.max_running)
-        self.scheduler.engine(slot.id, slot.capacity())
+        self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
         self._begin_watch(slot)
 
     def drain(self, engine_id: str, *, draining: bool = True) -> None:
         """Give it no new work, or give it some again. EngineNotFound."""
         slot = self._slot(engine_id)
         slot.draining = draining
-        self.scheduler.engine(engine_id, slot.capacity())
+        self.scheduler.engine(engine_id, slot.capacity(), self._clock.now())
         self._instrument.engine_changed(
             self.settings.model, engine_id, slot.state, "draining" if draining else "takes work again"
         )
@@ -189,7 +196,7 @@ class Pool:
         slot = self._slot(engine_id)
         if not slot.draining or self.scheduler.running(engine_id):
             raise EngineInUse("Drain the engine first, and wait until nothing runs there.", param="engine_id")
-        self.scheduler.engine(engine_id, None)
+        self.scheduler.engine(engine_id, None, self._clock.now())
         del self._slots[engine_id]
         if (watch := self._watches.pop(engine_id, None)) is not None:
             watch.cancel()
@@ -222,7 +229,7 @@ class Pool:
         """
         slot = self._slots[engine_id]
         slot.max_running = min(slot.max_running, max(0, self.scheduler.running(engine_id) - 1))
-        self.scheduler.engine(engine_id, slot.capacity())
+        self.scheduler.engine(engine_id, slot.capacity(), self._clock.now())
 
     async def _watch(self, slot: EngineSlot, changed: Callable[[], None]) -> None:
         while True:
@@ -259,7 +266,7 @@ class Pool:
         if slot.state is not EngineState.READY:
             self._become(slot, EngineState.READY, "", changed)
         elif slot.capacity() != before:
-            self.scheduler.engine(slot.id, slot.capacity())
+            self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
             changed()
 
     def _learn_width(self, slot: EngineSlot, before: EngineFacts) -> None:
@@ -282,7 +289,7 @@ class Pool:
             return
         slot.state = state
         self._instrument.engine_changed(self.settings.model, slot.id, state, detail)
-        self.scheduler.engine(slot.id, slot.capacity())
+        self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
         changed()
 
 

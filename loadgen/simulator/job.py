@@ -102,7 +102,7 @@ class SimJob:
                 delay += free - due
                 free += slot
                 due += slot
-                shown = (shown if shown > at else at) + slot
+                shown = (max(at, shown)) + slot
         count = self.produced
         if not count:
             return 0.0, 0.0

@@ -1,7 +1,7 @@
 """The event loop of a simulation: arrivals, iterations, plans, in the order of their times.
 
-Rules of this file: the scheduler is the gateway's own and hears exactly what a live gateway tells it; ties are broken by
-the order in which events were made, so that one seed gives one run; nothing reads a clock but to time the decisions.
+Rules of this file: the scheduler is the gateway's own and hears exactly what a live gateway tells it; ties are broken
+by the order in which events were made, so that one seed gives one run; nothing reads a clock but to time the decisions.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from typing import Any, Final
 from gateway.core.capacity import EngineCapacity
 from gateway.core.job import JobSpec
 from gateway.core.latency import IterationModel
-from gateway.core.plan import Plan
+from gateway.core.plan import Plan, Resume, Start
 from gateway.core.policies import PolicyRule
 from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
 from gateway.core.tuning import Tuning
@@ -293,7 +293,7 @@ class World:
         self.run_.plan_ms.append(1000 * (perf_counter() - began))
         if self._keep_plans and plan:
             self.run_.plans.append((self.now, plan))
-        self._apply(gateway, plan)
+        self._apply(plan)
         self._consider(gateway)
 
     def _backlogged(self) -> set[str]:
@@ -302,14 +302,15 @@ class World:
             found |= gateway.scheduler.backlogged()
         return found
 
-    def _apply(self, gateway: Gateway, plan: Plan) -> None:
+    def _apply(self, plan: Plan) -> None:
         for reject in plan.reject:
             job = self._jobs.pop(reject.job_id)
             job.outcome, job.ended_s = "rejected", self.now
         for pause in plan.pause:
             self._stop(self._legs[pause.job_id])
             self._jobs[pause.job_id].pauses += 1
-        for move in (*plan.start, *plan.resume):
+        moves: tuple[Start | Resume, ...] = (*plan.start, *plan.resume)
+        for move in moves:
             self._begin(self._jobs[move.job_id], self._engines[move.engine_id])
 
     def _begin(self, job: SimJob, engine: SimEngine) -> None:

@@ -14,7 +14,8 @@ import pytest
 from gateway.clock import SystemClock
 from gateway.core.plan import Pause, Plan, Reason
 from gateway.core.policies import POLICIES
-from gateway.core.scheduler import QueueLimits, Scheduler
+from gateway.core.scheduler import Scheduler
+from gateway.core.waiting_room import QueueLimits
 from gateway.engines.base import Endpoint, EngineSettings, LegRequest
 from gateway.engines.vllm import VllmEngine
 from gateway.runtime.caretaker import ClientTimeouts
@@ -67,7 +68,9 @@ class Reader:
 async def dispatcher(urls: list[str]) -> AsyncIterator[tuple[Dispatcher, Pool, Watcher]]:
     watcher = Watcher()
     engines = [VllmEngine(EngineSettings(f"e{n}", url, "vllm", MODEL, max_running=64)) for n, url in enumerate(urls)]
-    pool = Pool(PoolSettings(MODEL, "fcfs"), engines, Scheduler(POLICIES["fcfs"](), QueueLimits()), watcher)
+    pool = Pool(
+        PoolSettings(MODEL, "fcfs"), engines, Scheduler(POLICIES["fcfs"], QueueLimits()), watcher, SystemClock()
+    )
     made = Dispatcher([pool], SystemClock(), watcher, ClientTimeouts())
     async with AsyncExitStack() as stack:
         await made.start()

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.clock import SystemClock
 from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
-from gateway.core.scheduler import QueueLimits, Scheduler
+from gateway.core.scheduler import Scheduler
+from gateway.core.waiting_room import QueueLimits
 from gateway.engines.base import (
     Endpoint,
     EngineFacts,
@@ -180,8 +182,10 @@ def make_pool(
     engines: list[FakeEngine], watcher: Watcher, *, limits: QueueLimits | None = None, **settings: Any
 ) -> Pool:
     """A first come, first served pool of these engines."""
-    scheduler = Scheduler(POLICIES["fcfs"](), limits or QueueLimits())
-    return Pool(PoolSettings(MODEL, "fcfs", probe_interval_s=0.01, **settings), engines, scheduler, watcher)
+    scheduler = Scheduler(POLICIES["fcfs"], limits or QueueLimits())
+    return Pool(
+        PoolSettings(MODEL, "fcfs", probe_interval_s=0.01, **settings), engines, scheduler, watcher, SystemClock()
+    )
 
 
 USAGE = Usage(prompt_tokens=12, completion_tokens=3)

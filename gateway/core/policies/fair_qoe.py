@@ -1,14 +1,14 @@
 """Fair QoE, the default: places by what readers gain, between tenants that stay near each other.
 
-One knob, the slack: `phi = slack_s * the pool's service rate / backlogged tenants`. Tenants stand in steps of phi by how
-far they lead the one furthest behind, and a lower step comes first. Slack 0 serves whoever is furthest behind, an
+One knob, the slack: `phi = slack_s * the pool's service rate / backlogged tenants`. Tenants stand in steps of phi by
+how far they lead the one furthest behind, and a lower step comes first. Slack 0 serves whoever is furthest behind, an
 infinite one only what readers gain. The rules, in order of precedence:
 
 1. Due: a stream whose reader would run out of text before it could be resumed keeps or gets its place, so that nobody
    who has begun to read stalls because of a pause. Void while those who want to read together read nearly as fast as
    the pool can produce: then somebody must stall, and QoE is best served by gain alone.
-2. Late: a job that waited `age_s` past its `ttft` has lost most of what it could gain and would wait for ever. Late jobs
-   get `age_share` of the starts, oldest first.
+2. Late: a job that waited `age_s` past its `ttft` has lost most of what it could gain and would wait for ever. Late
+   jobs get `age_share` of the starts, oldest first.
 3. Tenants: a lower step first. While others are ahead, the lowest step holds what becomes free, so that its large jobs
    are not passed by small ones.
 4. Gain for each token of memory, as in Andes.
@@ -110,7 +110,7 @@ class FairQoe(Andes):
             self._promote_late(bids, now)
         return bids
 
-    def began(self, bid: Bid, now: float) -> None:
+    def began(self, bid: Bid) -> None:
         if bid.job.fresh:
             self._late_credit = min(2.0, self._late_credit + self._roster.tuning.age_share)
             if bid.begins is Reason.LATE:

@@ -32,8 +32,8 @@ _CAP_WINDOW_S: Final = 600.0
 class Bid(NamedTuple):
     """What a job offers for a place: its rank (larger comes first), the gain in QoE, and why it would begin.
 
-    A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones that
-    rank below it do not pass.
+    A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones
+    that rank below it do not pass.
     """
 
     rank: tuple[float, ...]
@@ -114,7 +114,7 @@ class Ranked:
         self._refines = refines
         self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
 
-    def admit(self, spec: JobSpec, now: float) -> None:
+    def admit(self, _spec: JobSpec, now: float) -> None:
         """Everybody may come in."""
         self._cap.arrived(now)
 
@@ -192,11 +192,9 @@ class Ranked:
             need = self._roster.need(bid.job)
             if place.free_now(need):
                 place.use(need)
-                self.began(bid, now)
+                self.began(bid)
                 self._roster.begin(bid.job, place.load, bid.begins, now)
-            elif place.free_soon(need):
-                place.use(need)
-            elif not self._make_room(bid, place, need, victims, now) and bid.holds:
+            elif place.free_soon(need) or (not self._make_room(bid, place, need, victims, now) and bid.holds):
                 place.use(need)
 
     def _fill(self, bids: list[Bid], places: dict[str, Places]) -> tuple[set[int], list[tuple[Bid, Places]]]:
@@ -280,7 +278,7 @@ class Ranked:
 
     # ---- tools
 
-    def began(self, bid: Bid, now: float) -> None:
+    def began(self, bid: Bid) -> None:
         """A bid is about to begin; a hook for subclasses that share out starts."""
 
     def _pause(self, job: Job, reason: Reason, now: float) -> None:
