@@ -87,7 +87,7 @@ def test_stop_stops_the_engine_and_nothing_is_left_to_come_back_to(
 
 def test_the_queue_is_told_in_plain_words(browser: Browser, page: Page, emulator: Emulators, gateway: Gateways) -> None:
     """With the place; it goes away when the answer begins."""
-    served = gateway([slow(emulator)], engine={"max_running": 1})
+    served = gateway([slow(emulator)], pool={"policy": "fcfs"}, engine={"max_running": 1})
     before = browser.new_page()
     begin(before, served)
 
