@@ -4,7 +4,7 @@ What is changed here lasts until the process ends; the configuration file is the
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, status
 from pydantic import BaseModel, Field
@@ -13,7 +13,7 @@ from gateway.api.admin_status import EngineStatus, engine_status
 from gateway.api.auth import AdminAuth, guarded
 from gateway.api.fields import Strict
 from gateway.api.schemas import ErrorBody, errors
-from gateway.config import Name, Url
+from gateway.config import Kind, Name, Url
 from gateway.engines.base import Engine, EngineSettings
 from gateway.errors import EngineNotFound, InvalidRequest
 from gateway.runtime.dispatcher import Dispatcher
@@ -46,7 +46,7 @@ class EngineAdd(Strict):
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     url: Url
-    kind: Literal["vllm", "openai"] = "vllm"
+    kind: Kind = "vllm"
     id: Name
     served_model: str | None = None
     api_key: str | None = Field(None, repr=False)

@@ -82,24 +82,29 @@ class VllmEngine(OpenAIEngine):
             return Resumability(ResumeLevel.REPLAY)
         return Resumability(ResumeLevel.TOKEN, "the engine draws anew after a cut")
 
+    def _tells_ids(self, request: LegRequest) -> bool:  # noqa: ARG002 - for a subclass
+        """Whether such a stream can be asked for its token ids."""
+        return True
+
     def _body(self, request: LegRequest) -> dict[str, Any]:
         body = super()._body(request)
-        if request.stream:
-            body["return_token_ids"] = True
+        if not request.stream or not self._tells_ids(request):
+            return body
+        body["return_token_ids"] = True
         return without_stops(body) if _matched_here(request) else body
 
-    def _rest(self, request: LegRequest, transcript: Transcript, left: int | None) -> dict[str, Any]:
+    async def _rest(
+        self, request: LegRequest, transcript: Transcript, left: int | None
+    ) -> tuple[Endpoint, dict[str, Any]]:
         if not transcript.by_ids:
-            return super()._rest(request, transcript, left)
-        prompt = [*transcript.prompt_ids, *transcript.token_ids]
-        body = self._streaming({**continuation(request, prompt, left), "model": self._engine_model})
-        body["return_token_ids"] = True
-        return without_stops(body)
+            return await super()._rest(request, transcript, left)
+        body = continuation(request, [*transcript.prompt_ids, *transcript.token_ids], left)
+        return Endpoint.COMPLETIONS, without_stops({**body, "return_token_ids": True})
 
     def _relay(self, request: LegRequest) -> Relay | None:
         transcript = request.transcript
-        if not request.stream:
-            return None
+        if not request.stream or not self._tells_ids(request):
+            return super()._relay(request)
         if transcript is not None and _matched_here(request):
             transcript.stops = stop_matcher(request.body)
             return self._rewriting(request, transcript)
