@@ -60,15 +60,18 @@ class SglangEngine(VllmEngine):
         if why := obstacle(request):
             return Resumability(Level.NO, why)
         transcript = request.transcript
-        begun = transcript is not None and transcript.begun
-        if request.endpoint is Endpoint.CHAT and not (begun and transcript is not None and transcript.by_ids):
+        known = transcript is not None and transcript.begun and transcript.by_ids
+        if request.endpoint is Endpoint.CHAT and not known:
             return continues_text(request, chats=True)
-        if begun and transcript is not None and not transcript.prompt_ids:
-            # Its ids are asked for when they are needed.
-            transcript = Transcript(token_ids=transcript.token_ids, tokens=transcript.tokens, broken=transcript.broken)
-            transcript.prompt([0])
-            request = _with(request, transcript)
         return super().can_resume(request)
+
+    async def start(self, request: LegRequest, sink: LegSink) -> Leg:
+        """The prompt's ids, which the stream does not tell, are asked for before a leg that may be cut."""
+        transcript = request.transcript
+        if transcript is not None and not transcript.prompt_ids and self._tells_ids(request):
+            prompt = request.body["prompt"]
+            transcript.prompt(await self._ids_of(prompt) if isinstance(prompt, str) else prompt)
+        return await super().start(request, sink)
 
     async def close(self) -> None:
         await asyncio.gather(*self._aborts, return_exceptions=True)
@@ -87,9 +90,6 @@ class SglangEngine(VllmEngine):
         if request.endpoint is Endpoint.CHAT and not transcript.by_ids:
             body = chat_that_goes_on(request, transcript, left)
             return Endpoint.CHAT, {**body, "continue_final_message": True, "add_generation_prompt": False, **rid}
-        if not transcript.prompt_ids:
-            prompt = request.body["prompt"]
-            transcript.prompt(await self._ids_of(prompt) if isinstance(prompt, str) else prompt)
         body = continuation(request, [*transcript.prompt_ids, *transcript.token_ids], left)
         return Endpoint.COMPLETIONS, without_stops({**body, "return_token_ids": True, **rid})
 
@@ -136,10 +136,6 @@ class _StoppedById:
 def _rid(request: LegRequest) -> str:
     """An abort stops every run whose name begins with the given one, and a leg's id begins with the stream's."""
     return f"{request.id}-leg"
-
-
-def _with(request: LegRequest, transcript: Transcript) -> LegRequest:
-    return LegRequest(request.id, request.endpoint, request.body, stream=request.stream, transcript=transcript)
 
 
 def _gauges(text: str) -> dict[str, float]:
