@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gateway.clock import ManualClock
+from gateway.core import scheduler as core
 from gateway.engines.base import Resumability, ResumeLevel
 from gateway.errors import EngineFailed, GatewayError, StreamNotFound
 from gateway.runtime.readers import Desk, ReaderReport
@@ -194,6 +195,26 @@ async def test_states_and_comments_are_not_kept() -> None:
         assert state.startswith(b'event: andante\ndata: {"state":"running"')
         assert comment == b": keep-alive\n"
         assert list(shelf.log.read(name, 0, max_bytes=99).events) == []
+        made.dispatcher.cancel(job)
+
+
+async def test_the_scheduler_hears_of_a_reader_who_does_not_look() -> None:
+    """The last word of a round, and only that."""
+    async with house(engine()) as made:
+        shelf, job = desk(made), made.submit()
+        name = shelf.open(job, "alice", last_words)
+        heard: list[tuple[str, bool]] = []
+
+        def reader(job_id: str, report: core.ReaderReport, now: float) -> None:
+            heard.append((job_id, report.visible))
+
+        made.pool.scheduler.reader = reader  # type: ignore[method-assign]
+        for visible in (True, False):
+            shelf.report(name, "alice", ReaderReport(visible=visible, rtt_s=0.1))
+        (kept,) = shelf.kept
+        for _ in range(2):
+            shelf._pass_on(kept)
+        assert heard == [(name, False)]
         made.dispatcher.cancel(job)
 
 
