@@ -206,7 +206,7 @@ async def _stream(
             _book(outcome, sink, (transcript.prompt_tokens or 0) + before)
         if not sink.cut:
             break
-        outcome.cuts += 1
+        outcome.cuts += not transcript.finished  # a late cut, behind the end, proves nothing
     return outcome
 
 

@@ -4,21 +4,29 @@ A description cannot know the served model, nor what one engine refuses for reas
 and invalid stays invalid.
 """
 
+import os
 from typing import Any
 
 import schemathesis
 
 from gateway.api.schemas import MAX_CHOICES, MAX_TOKENS
+from gateway.api.streams import MAX_OFFSET
 from tests.support.servers import MODEL
 
 SHORT = {"max_tokens": 8, "max_completion_tokens": 8, "n": 2}
 KNOWN_TOKENS = 100
 SERVED_OF_TEN = 8
+STREAM_VARIABLE = "TEST_STREAM_ID"
+"""Where the id of a stream is that can be read."""
 
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
     """Called before every request, whatever phase made it."""
+    if "{stream_id}" in case.path and len(repr(case.query)) % 10 < SERVED_OF_TEN:
+        case.path_parameters["stream_id"] = os.environ[STREAM_VARIABLE]
+        if isinstance(case.query, dict) and "starting_after" in case.query:
+            case.query["starting_after"] = at_most(case.query["starting_after"], 1, MAX_OFFSET)
     body = case.body
     if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not body["model"]:
         return
