@@ -3,7 +3,8 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import accuracy, attack, overhead, profile, report, saturate
+from loadgen import accuracy, attack, overhead, profile, report, saturate, simulate
+from loadgen.studies import command as study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,4 +38,10 @@ def parser() -> argparse.ArgumentParser:
     beside = commands.add_parser("compare", help="runs side by side, with confidence intervals over repeats")
     report.add_compare_arguments(beside)
     beside.set_defaults(run=report.run_compare)
+    claim = commands.add_parser("study", help="make the tables of one claim by simulation")
+    study.add_arguments(claim)
+    claim.set_defaults(run=study.run)
+    virtual = commands.add_parser("simulate", help="serve a workload on a virtual clock, under one or more policies")
+    simulate.add_arguments(virtual)
+    virtual.set_defaults(run=simulate.run)
     return whole

@@ -4,6 +4,7 @@ The gateway keeps an engine's own queue empty: it never has more jobs there than
 the watermark of its KV memory.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -169,6 +170,15 @@ class EngineLoad:
             low, high = _FACTOR
             seen = min(high, max(low, took_s / expected))
             self._factor += _LEARNING * (seen - self._factor)
+
+
+Fits = Callable[[EngineLoad, Job, int], bool]
+"""Whether a leg of this job, which sets aside so many tokens, has room on the engine."""
+
+
+def by_watermark(load: EngineLoad, _job: Job, tokens: int) -> bool:
+    """What a gateway can know: `EngineLoad.fits`."""
+    return load.fits(tokens)
 
 
 def tokens_to_reserve(context_tokens: int, prompt_tokens: int, max_tokens: int | None, assumed_output: int) -> int:
