@@ -207,7 +207,7 @@ class Desk:
     def follow(self, stream_id: str, owner: str, outlet: Outlet, after: int, last_words: LastWords) -> Follower:
         """A reader of a stream; the job goes on if it was parked.
 
-        StreamNotFound, StreamGone, InvalidRequest for an offset that is not there, QueueFull or QueueShareFull.
+        StreamNotFound, StreamGone, QueueFull or QueueShareFull.
         """
         self._check(stream_id, owner)
         self.log.read(stream_id, after, max_bytes=0)

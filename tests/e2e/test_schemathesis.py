@@ -28,6 +28,9 @@ PARTS = {
 WITHOUT_INPUT = {"GET /healthz", "GET /readyz", "GET /metrics"}
 """Nothing to generate: one request is all there is."""
 
+NEEDS_MORE = {"DELETE /admin/engines/{engine_id}"}
+"""Only a drained engine leaves: tests/e2e/test_engines.py does that."""
+
 
 @pytest.fixture
 def served(gateway: Gateways, emulator: Emulators) -> Gateway:
@@ -55,7 +58,8 @@ def test_every_answer_is_one_that_the_description_names(served: Gateway, tmp_pat
     assert {status for seen in answers.values() for status in seen if status >= 500} == set()
     described = operations(served, admin=part == "administering")
     assert {name for name in described if answers[name].total() < EXAMPLES} - WITHOUT_INPUT == set()
-    assert {name for name in described if not any(200 <= status < 300 for status in answers[name])} == set()
+    good = {name for name in described if any(200 <= status < 300 for status in answers[name])}
+    assert described - good - NEEDS_MORE == set()
 
 
 def stream_of(served: Gateway) -> str:
