@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from loadgen import accuracy, attack, overhead, profile, report, saturate
+from loadgen.studies import command as study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,5 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     beside = commands.add_parser("compare", help="runs side by side, with confidence intervals over repeats")
     report.add_compare_arguments(beside)
     beside.set_defaults(run=report.run_compare)
+    claim = commands.add_parser("study", help="make the tables of one claim by simulation")
+    study.add_arguments(claim)
+    claim.set_defaults(run=study.run)
     args = parser.parse_args(argv)
     return int(args.run(args))

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from loadgen.studies import andes
 from loadgen.studies.table import Table
 
 Study = Callable[[argparse.Namespace], Sequence[Table]]
 
-STUDIES: Final[Mapping[str, Study]] = MappingProxyType({})
+STUDIES: Final[Mapping[str, Study]] = MappingProxyType({"andes": andes.run})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
