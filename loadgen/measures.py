@@ -5,10 +5,11 @@ job's arrival to its first token, over the jobs that got one. Service is input +
 client's weight; what was computed again after a pause is not service. Percentiles are linear between ranks. A figure
 that cannot be known from what is there is None.
 
-Service differences as the VTC artifact computes them (its visualize.py, for Table 2 of arXiv 2401.00588): at 20 points
-from 30 s to the last arrival, s_i is what client i got within 30 s to either side, per second, a job's service being
-spread evenly from its first token to its last; r_i is what the client's arrivals of the same window asked for, those of
-rejected jobs left out; then D = sum over i of min(s_max - s_i, |r_i - s_i|), and its mean, maximum and variance.
+Service differences as the VTC artifact computes them (its visualize.py and plot_revision.py, for Table 2 of arXiv
+2401.00588): at the 19 inner points that cut the time from 30 s to the last arrival into 20, s_i is what client i got
+within 30 s to either side, per second, a job's service being spread evenly from its first token to its last; r_i is
+what the client's arrivals of the same window asked for, those of rejected jobs left out; then D = sum over i of
+min(s_max - s_i, |r_i - s_i|), and its mean, maximum and variance.
 """
 
 from collections import Counter
@@ -25,7 +26,7 @@ INPUT_WEIGHT: Final = 1.0
 OUTPUT_WEIGHT: Final = 2.0
 PERFECT: Final = 0.95
 HALF_WINDOW_S: Final = 30.0
-POINTS: Final = 20
+PIECES: Final = 20
 
 Array = NDArray[np.float64]
 
@@ -117,7 +118,7 @@ def service_differences(table: Table) -> dict[str, float | None]:
     if end_s <= HALF_WINDOW_S:
         return dict.fromkeys(("avg_service_diff", "max_service_diff", "var_service_diff"))
     differences = []
-    for middle_s in np.linspace(HALF_WINDOW_S, end_s, POINTS):
+    for middle_s in np.linspace(HALF_WINDOW_S, end_s, PIECES + 1)[1:-1]:
         window = (middle_s - HALF_WINDOW_S, middle_s + HALF_WINDOW_S)
         got = table.received(*window) / table.weight / (2 * HALF_WINDOW_S)
         asked = table.requested(*window) / table.weight / (2 * HALF_WINDOW_S)

@@ -4,8 +4,9 @@ The gateway keeps an engine's own queue empty: it never has more jobs there than
 the watermark of its KV memory.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.core.job import Job
 from gateway.core.latency import IterationModel, LatencyFit
@@ -29,6 +30,16 @@ class EngineCapacity:
     kv_tokens: int | None = None
     ready: bool = True
     model: IterationModel | None = None
+
+
+class Outlook(NamedTuple):
+    """What a job can expect of an engine: tokens per second, seconds to the first token besides those for each token to
+    compute, and the factor by which a resume differs from a start."""
+
+    speed: float
+    first_s: float
+    per_token_s: float
+    resume_factor: float
 
 
 @dataclass(slots=True, eq=False)
@@ -144,11 +155,11 @@ class EngineLoad:
         """Seconds of an iteration of the present batch."""
         return self.model.iteration_s(len(self.legs), self.tokens)
 
-    @property
-    def full_speed(self) -> float:
-        """Tokens per second of one sequence in a full batch of the present mean context."""
+    def outlook(self) -> Outlook:
+        """What a job can expect here, at the speed of a full batch of the present mean context."""
         batch = max(1, self.capacity.max_running)
-        return self.model.speed(batch, self.tokens / max(1, len(self.legs)) * batch)
+        speed = self.model.speed(batch, self.tokens / max(1, len(self.legs)) * batch)
+        return Outlook(speed, 2 * self.iteration_s(), self.model.per_prefill_token_s, self._factor)
 
     def first_token_s(self, tokens: int) -> float:
         """Seconds from a start to the first token, for so many tokens to compute."""
@@ -169,6 +180,15 @@ class EngineLoad:
             low, high = _FACTOR
             seen = min(high, max(low, took_s / expected))
             self._factor += _LEARNING * (seen - self._factor)
+
+
+Fits = Callable[[EngineLoad, Job, int], bool]
+"""Whether a leg of this job, which sets aside so many tokens, has room on the engine."""
+
+
+def by_watermark(load: EngineLoad, _job: Job, tokens: int) -> bool:
+    """What a gateway can know: `EngineLoad.fits`."""
+    return load.fits(tokens)
 
 
 def tokens_to_reserve(context_tokens: int, prompt_tokens: int, max_tokens: int | None, assumed_output: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from gateway.core.capacity import EngineCapacity, EngineLoad
+from gateway.core.capacity import EngineCapacity, EngineLoad, Fits
 from gateway.core.job import Job
 from gateway.core.latency import IterationModel
 
@@ -13,8 +13,9 @@ _MEMORY_S: Final = 10.0  # how far back the pool's speed is remembered
 class Fleet:
     """Engines by id."""
 
-    def __init__(self, prior: IterationModel) -> None:
+    def __init__(self, prior: IterationModel, fits: Fits) -> None:
         self._prior = prior
+        self._fits = fits
         self._loads: dict[str, EngineLoad] = {}
 
     def __repr__(self) -> str:
@@ -55,7 +56,7 @@ class Fleet:
         for load in self._loads.values():
             failed = load.id in job.avoid
             untried = untried or (load.capacity.ready and not failed)
-            if load.fits(need):
+            if self._fits(load, job, need):
                 rank = (failed, -1.0 if load.id == job.home else load.share, load.id)
                 best = rank if best is None else min(best, rank)
         if best is None or (best[0] and untried):
@@ -64,7 +65,7 @@ class Fleet:
 
     def waits_for_another(self, job: Job, need: int) -> bool:
         """Whether an engine has room for the job and only its failure there keeps it away: others may go before it."""
-        return any(self._loads[name].fits(need) for name in job.avoid if name in self._loads)
+        return any(self._fits(self._loads[name], job, need) for name in job.avoid if name in self._loads)
 
     def roomiest(self) -> EngineLoad | None:
         """The least loaded engine that takes work."""

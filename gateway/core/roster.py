@@ -28,7 +28,7 @@ class Roster:
         self._knows_outputs = knows_outputs
         self.jobs: dict[str, Job] = {}
         self.waiting: dict[str, Job] = {}
-        self.fleet = Fleet(tuning.engine_prior)
+        self.fleet = Fleet(tuning.engine_prior, tuning.fits)
         self.counters = Counters(lifts=lifts)
         self.cashier = Cashier(self.counters, tuning.cost, cached_price=tuning.cached_price, predicts=predicts)
         self.service = Meter()  # service units per second
@@ -49,6 +49,7 @@ class Roster:
         load.take(job, self.need(job), now)
         del self.waiting[name]
         job.move(JobEvent.PLACE)
+        job.yielded = False
         self.rest(job)
         if job.bill is None:
             predicted = job.spec.known_output if self._knows_outputs else None
@@ -71,12 +72,6 @@ class Roster:
         return tokens_to_reserve(
             job.context_tokens, job.prompt_tokens, job.spec.max_tokens, self.tuning.assumed_output_tokens
         )
-
-    def likely_engine(self, job: Job) -> EngineLoad | None:
-        """Where the job runs or would go: its engine, its last one, else the least loaded; None without engines."""
-        engine_id = job.engine_id or job.home
-        load = None if engine_id is None else self.fleet.find(engine_id)
-        return load or self.fleet.roomiest()
 
     # ---- who wants service
 

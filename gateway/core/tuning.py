@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.core.capacity import Fits, by_watermark
 from gateway.core.costs import WEIGHTED_TOKENS, CostFunction
 from gateway.core.latency import IterationModel
 
@@ -25,23 +26,25 @@ class Tuning:
     `hysteresis`: what running adds to a gain. `age_s`: after so long past its `ttft` a job that was never started
     counts as late, and late jobs share `age_share` of the starts, oldest first. `settle_s`: until an aborted stream's
     room is free. `assumed_output_tokens` are set aside for an answer of unknown length. `cached_price`: what a prompt
-    token from the engine's prefix cache costs, as a share of a computed one's. ValueError for a number out of range.
+    token from the engine's prefix cache costs, as a share of a computed one's. `fits`: how policies that never pause
+    judge an engine's room; a simulator may know more than a gateway. ValueError for a number out of range.
     """
 
     tick_s: float = 0.05
     horizon_s: float = 10.0
-    slack_s: float = 3.0
+    slack_s: float = 10.0
     safety: float = 2.0
     cap: float = 1.0
     overhead: float = 0.1
     hysteresis: float = 0.1
     age_s: float = 30.0
-    age_share: float = 0.03
+    age_share: float = 0.01
     settle_s: float = 0.05
     assumed_output_tokens: int = 512
     cost: CostFunction = WEIGHTED_TOKENS
     cached_price: float = 0.0
     engine_prior: IterationModel = UNKNOWN_ENGINE
+    fits: Fits = by_watermark
 
     def __post_init__(self) -> None:
         positive = (self.tick_s, self.horizon_s, self.age_s)

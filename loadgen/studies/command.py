@@ -8,12 +8,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from loadgen.studies import andes
+from loadgen.studies import andes, beyond, speed, vtc, vtc_figures
 from loadgen.studies.table import Table
 
 Study = Callable[[argparse.Namespace], Sequence[Table]]
 
-STUDIES: Final[Mapping[str, Study]] = MappingProxyType({"andes": andes.run})
+STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
+    {
+        "andes": andes.run,
+        "beyond": beyond.run_beyond,
+        "slack": beyond.run_slack,
+        "speed": speed.run,
+        "vtc-table2": vtc.run,
+        "vtc-figures": vtc_figures.run,
+    }
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

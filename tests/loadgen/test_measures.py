@@ -116,7 +116,7 @@ def reference(jobs: list[JobRecord]) -> list[float]:
     kept = [r for r in jobs if r.outcome != "rejected"]
     end = max(r.arrived_s for r in kept)
     found = []
-    for t in np.linspace(30, end, 20):
+    for t in np.linspace(30, end, 21)[1:20]:
         got, asked = {r.client: 0.0 for r in kept}, {r.client: 0.0 for r in kept}
         for r in kept:
             if t - 30 <= r.arrived_s < t + 30:

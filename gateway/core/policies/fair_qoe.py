@@ -14,22 +14,26 @@ infinite one only what readers gain. The rules, in order of precedence:
 4. Gain for each token of memory, as in Andes.
 5. A reader who does not look gives way first, and goes on when there is room.
 
-What is computed again after pauses is bounded by `overhead`, a share of the engines' time, saved up for bursts. Half of
-the savings is kept for fairness.
+What is computed again after pauses is bounded by `overhead`, a share of the engines' time, saved up for bursts; a tenth
+of it is for gain alone. A pause that serves the tenant who is behind also serves readers more: who asks for little is
+behind most of the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from gateway.core.capacity import Outlook
 from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
-from gateway.core.policies.andes import Andes
+from gateway.core.policies.andes import Andes, expected
 from gateway.core.policies.ranked import Bid
 from gateway.core.roster import Roster
 
 _DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
-_OVERLOADED: Final = 0.8  # of what the pool makes: turns cost something, so not all of it can be read
-_RELIEVED: Final = 0.4
+_OVERLOADED: Final = 0.5  # of what the pool makes: turns cost something, so not all of it can be read
+_RELIEVED: Final = 0.2
+_HORIZONS: Final = 3.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
+_GAIN_SHARE: Final = 0.1
 _SAVED_S: Final = 60.0  # how long the allowance for recomputing can be saved up
 
 
@@ -75,10 +79,9 @@ class Allowance:
         earned = most if self._saved is None else self._saved + self._share * engines * (now - self._at)
         self._saved, self._at = min(most, earned), now
 
-    def spend(self, cost_s: float, keep: float) -> bool:
-        """Take it if so much (a share of the most that can be saved) is left; False otherwise."""
-        most = self._share * _SAVED_S
-        if self._saved is None or self._saved - cost_s < keep * most:
+    def spend(self, cost_s: float, *, forced: bool = False) -> bool:
+        """Take it if it is there; False, and nothing taken, otherwise. What is forced is owed."""
+        if self._saved is None or (cost_s > self._saved and not forced):
             return False
         self._saved -= cost_s
         return True
@@ -90,9 +93,15 @@ class FairQoe(Andes):
     def __init__(self, roster: Roster) -> None:
         super().__init__(roster)
         self._steps = Steps()
-        self._allowance = Allowance(roster.tuning.overhead)
+        share = roster.tuning.overhead
+        self._for_gain = Allowance(share * _GAIN_SHARE)
+        self._for_fairness = Allowance(share * (1 - _GAIN_SHARE))
         self._late_credit = 0.0
         self._overloaded = False
+        self._horizon_s = _HORIZONS * roster.tuning.horizon_s
+        self._bonus = 1 + roster.tuning.hysteresis
+        self._lowest = 0
+        self._apart = False
 
     def order_of_start(self) -> list[Job]:
         counters = self._roster.counters
@@ -102,10 +111,13 @@ class FairQoe(Andes):
 
     def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
         self._steps.sort(self._roster, now)
-        self._allowance.earn(len(self._roster.fleet), now)
-        self._judge_load(jobs, now)
-        bids = [self._bid(job, now) for job in jobs]
-        self._let_hold(bids)
+        for allowance in (self._for_gain, self._for_fairness):
+            allowance.earn(len(self._roster.fleet), now)
+        steps = [self._steps[tenant] for tenant in {job.spec.tenant for job in jobs}]
+        self._lowest = min(steps, default=0)
+        self._apart = max(steps, default=0) > self._lowest
+        outlooks = self.outlooks()
+        bids = [self._bid(job, outlooks, now) for job in jobs]
         if self._late_credit >= 1:
             self._promote_late(bids, now)
         return bids
@@ -121,46 +133,38 @@ class FairQoe(Andes):
             return False
         fleet = self._roster.fleet
         cost_s = sum(fleet[v.job.engine_id].recompute_s(v.job.context_tokens) for v in victims if v.job.engine_id)
-        if bid.begins is Reason.DUE and not self._overloaded:
-            return self._allowance.spend(cost_s, float("-inf"))
+        if bid.begins is Reason.DUE:
+            return self._for_gain.spend(cost_s, forced=True)
         if all(victim.rank[:2] < bid.rank[:2] for victim in victims):
-            return self._allowance.spend(cost_s, 0.0)
-        return self.pays(bid, victims, now) and self._allowance.spend(cost_s, 0.5)
+            return self._for_fairness.spend(cost_s)
+        return self.pays(bid, victims, now) and self._for_gain.spend(cost_s)
 
-    def _bid(self, job: Job, now: float) -> Bid:
-        roster = self._roster
-        if not job.tracker.present:
-            runs = job.state is JobState.RUNNING
+    def _bid(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Bid:
+        runs = job.state is JobState.RUNNING
+        tracker = job.tracker
+        if not tracker.present:
             return Bid((_AWAY, float(runs), -float(job.order)), 0.0, job, Reason.ROOM, Reason.AWAY)
-        speed, delay_s = self.service(job)
-        gain = job.tracker.gain(speed, delay_s, roster.tuning.horizon_s, now)
-        step = self._steps[job.spec.tenant]
-        if not (self._overloaded or job.fresh) and job.spec.pace.paced:
-            spare_s = job.tracker.lead(now) - roster.must_run_s(job)
+        speed, delay_s = expected(job, outlooks)
+        gain = tracker.gain(speed, delay_s, self._horizon_s, now)
+        if job.produced and job.paced and not self._overloaded:
+            spare_s = tracker.lead(now) - self._roster.must_run_s(job)
             if spare_s <= 0:
-                return Bid((_DUE, -spare_s, 0.0), gain, job, Reason.DUE, firm=True, holds=True)
-        value = gain / job.context_tokens
-        if job.state is JobState.RUNNING:
-            value *= 1 + roster.tuning.hysteresis
-        stops = Reason.SHARE if step else Reason.AHEAD
-        return Bid((_NORMAL, -float(step), value), gain, job, Reason.GAIN, stops)
+                return Bid((_DUE, -spare_s, 0.0), gain, job, Reason.DUE, Reason.AHEAD, True, True)
+        value = gain / (job.prompt_tokens + job.produced)
+        if runs:
+            value *= self._bonus
+        step = self._steps[job.spec.tenant]
+        if self._apart and step == self._lowest:
+            return Bid((_NORMAL, -float(step), value), gain, job, Reason.FAIR, Reason.AHEAD, False, True)
+        return Bid((_NORMAL, -float(step), value), gain, job, Reason.GAIN, Reason.SHARE if step else Reason.AHEAD)
 
-    def _judge_load(self, jobs: Sequence[Job], now: float) -> None:
+    def survey(self, jobs: Sequence[Job], now: float) -> None:
         """Whether everybody's reading, those who wait for their first word included, asks more than the pool makes.
 
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
         """
-        wanted = sum(job.rate for job in jobs if job.spec.pace.paced and job.tracker.present)
+        wanted = sum(job.rate for job in jobs if job.paced and job.tracker.present)
         self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * self._roster.output.read(now)
-
-    @staticmethod
-    def _let_hold(bids: list[Bid]) -> None:
-        """The tenants furthest behind get what becomes free, if others are a step ahead; a large job is not passed."""
-        behind = max((bid.rank[1] for bid in bids if bid.rank[0] == _NORMAL), default=0.0)
-        if any(bid.rank[0] == _NORMAL and bid.rank[1] < behind for bid in bids):
-            for index, bid in enumerate(bids):
-                if bid.rank[:2] == (_NORMAL, behind):
-                    bids[index] = bid._replace(begins=Reason.FAIR, holds=True)
 
     def _promote_late(self, bids: list[Bid], now: float) -> None:
         """The oldest late job comes before the other starts."""
