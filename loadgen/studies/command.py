@@ -8,13 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from loadgen.studies import beyond, speed, vtc, vtc_figures
+from loadgen.studies import andes, beyond, speed, vtc, vtc_figures
 from loadgen.studies.table import Table
 
 Study = Callable[[argparse.Namespace], Sequence[Table]]
 
 STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
     {
+        "andes": andes.run,
         "beyond": beyond.run_beyond,
         "slack": beyond.run_slack,
         "speed": speed.run,
