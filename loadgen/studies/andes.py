@@ -21,7 +21,8 @@ from gateway.emulator.profiles import PROFILES, Profile
 from loadgen import plot
 from loadgen.measures import summarise
 from loadgen.scenarios import load_scenario
-from loadgen.simulator.world import Setup, simulate
+from loadgen.simulator.setup import Setup
+from loadgen.simulator.world import World
 from loadgen.studies.table import Cell, Table
 from loadgen.workload import Workload
 
@@ -74,7 +75,7 @@ class Bench:
     def serve(self, workload: Workload, rule: PolicyRule, horizon_s: float = 10.0) -> Figures:
         """The figures of one run."""
         tuning = Tuning(tick_s=self.tick_s, horizon_s=horizon_s)
-        done = simulate(workload, Setup((one_part(self.profile, self.parts),), rule, tuning))
+        done = World(workload, Setup((one_part(self.profile, self.parts),), rule, tuning)).run()
         return summarise([job.record() for job in done.jobs])
 
 

@@ -102,7 +102,7 @@ def test_who_has_enough_to_read_gives_way_and_comes_back_in_time(policy: str) ->
     assert [move.job_id for move in plan.start] == ["new"]
     assert not plan.resume
     give(subject, "new", 400, 2.0)
-    plan = subject.plan(100.7)
+    plan = subject.plan(100.9)
 
     assert [move.job_id for move in plan.pause] == ["new"]
 
