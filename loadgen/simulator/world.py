@@ -294,6 +294,9 @@ class World:
         if self._keep_plans and plan:
             self.run_.plans.append((self.now, plan))
         self._apply(gateway, plan)
+        if plan.start or plan.resume:
+            # Who has nothing waiting now may have again at the next plan: the meter must see that it had not between.
+            self.run_.gap.sample(self.now, self._served, self._backlogged())
         self._consider(gateway)
 
     def _backlogged(self) -> set[str]:
