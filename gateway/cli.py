@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from gateway import __version__, cli_keys, demo
+from gateway import __version__, cli_engines, cli_keys, cli_verify, demo
 from gateway.config import load_config
 from gateway.emulator import command as emulator
 from gateway.errors import ConfigError
@@ -57,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     keys = commands.add_parser("keys", help="create, list, show, rotate and revoke API keys")
     cli_keys.add_arguments(keys)
     keys.set_defaults(run=cli_keys.run)
+
+    engines = commands.add_parser("engines", help="list, add, drain and remove a running gateway's engines")
+    cli_engines.add_arguments(engines)
+    engines.set_defaults(run=cli_engines.run)
+
+    verify = commands.add_parser("verify-resume", help="compare paused and resumed streams with unbroken ones")
+    cli_verify.add_arguments(verify)
+    verify.set_defaults(run=cli_verify.run)
 
     emulate = commands.add_parser("emulate", help="run an engine emulator with vLLM's HTTP shape")
     emulator.add_arguments(emulate)

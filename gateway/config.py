@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from gateway.core.pace import pace_from_spec
-from gateway.core.policies import POLICIES
+from gateway.core.policies import DEFAULT_POLICY, POLICIES, find_policy
 from gateway.errors import ConfigError, InvalidRequest
 
 PREFIX: Final = "ANDANTE_"
@@ -96,6 +96,15 @@ class Store(Section):
     path: str = "var/andante.db"
 
 
+class Streams(Section):
+    """Resumable streams: where their logs are kept (":memory:", or a file), for how long (s) and how large (bytes)."""
+
+    path: str = ":memory:"
+    window_s: float = Field(60.0, gt=0)
+    max_bytes: int = Field(4 << 20, ge=1024)
+    max_streams: int = Field(10_000, ge=1)
+
+
 class Auth(Section):
     """`required` false lets every caller in as the tenant "anonymous"; `admin_key` opens /admin (better set by the
     environment: ANDANTE_AUTH__ADMIN_KEY)."""
@@ -128,7 +137,8 @@ class Pool(Section):
     """The engines that serve one model, and how their work is shared out."""
 
     model: Name
-    policy: str = "fcfs"
+    policy: str = DEFAULT_POLICY
+    slack_s: float = Field(10.0, ge=0)
     pace: str | dict[str, Any] = "machine"
     context_tokens: int | None = Field(None, ge=1)
     assumed_output_tokens: int = Field(512, ge=1)
@@ -136,6 +146,7 @@ class Pool(Section):
     first_token_timeout_s: float = Field(300.0, gt=0)
     stall_timeout_s: float = Field(60.0, gt=0)
     answer_timeout_s: float = Field(900.0, gt=0)
+    failover_wait_s: float = Field(15.0, ge=0)
     probe_interval_s: float = Field(1.0, gt=0)
     queue: Queue = Queue()
     engines: tuple[EngineConfig, ...] = Field(min_length=1)
@@ -143,8 +154,11 @@ class Pool(Section):
     @field_validator("policy")
     @classmethod
     def _known_policy(cls, value: str) -> str:
-        if value not in POLICIES:
-            raise ValueError(f"unknown policy {value!r}; known: {', '.join(sorted(POLICIES))}")
+        try:
+            find_policy(value)
+        except KeyError:
+            known = ", ".join([*sorted(POLICIES), "rpm(N)"])
+            raise ValueError(f"unknown policy {value!r}; known: {known}") from None
         return value
 
     @field_validator("pace")
@@ -172,6 +186,7 @@ class Config(Section):
     server: Server = Server()
     store: Store = Store()
     auth: Auth = Auth()
+    streams: Streams = Streams()
     pools: tuple[Pool, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -5,12 +5,16 @@
     +-- InvalidRequest
     |   +-- ContextTooLong
     |   +-- KeyRevoked
+    |   +-- EngineInUse
     +-- BodyTooLarge
     +-- Unauthenticated
     +-- Forbidden
     |   +-- ModelNotAllowed
     +-- NotFound
     |   +-- ModelNotFound
+    |   +-- StreamNotFound
+    |   +-- EngineNotFound
+    +-- StreamGone
     +-- LimitExceeded
     |   +-- RateLimited
     |   +-- TooManyStreams
@@ -72,6 +76,12 @@ class KeyRevoked(InvalidRequest):
     code = "key_revoked"
 
 
+class EngineInUse(InvalidRequest):
+    """An engine leaves only when it has been drained; a name is given once."""
+
+    code = "engine_in_use"
+
+
 class BodyTooLarge(GatewayError):
     """The request body is larger than the configured limit."""
 
@@ -106,6 +116,24 @@ class ModelNotFound(NotFound):
     """No pool serves this model."""
 
     code = "model_not_found"
+
+
+class StreamNotFound(NotFound):
+    """No such stream, or not for this key, or not any more."""
+
+    code = "stream_not_found"
+
+
+class EngineNotFound(NotFound):
+    """No pool has an engine of this name."""
+
+    code = "engine_not_found"
+
+
+class StreamGone(GatewayError):
+    """The part of the stream that was asked for is not kept any more."""
+
+    code = "stream_gone"
 
 
 class LimitExceeded(GatewayError):

@@ -20,12 +20,14 @@ from gateway.api.admin import admin_routers
 from gateway.api.app import Services, create_app
 from gateway.api.server import Server, TokenProtocol
 from gateway.clock import Clock, SystemClock
-from gateway.config import Config, EngineConfig
+from gateway.config import Config, EngineConfig, Streams
 from gateway.config import Pool as PoolConfig
 from gateway.core.limits import RateLimiter
 from gateway.core.pace import pace_from_spec
-from gateway.core.policies import POLICIES
-from gateway.core.scheduler import QueueLimits, Scheduler
+from gateway.core.policies import find_policy
+from gateway.core.scheduler import Scheduler
+from gateway.core.tuning import Tuning
+from gateway.core.waiting_room import QueueLimits
 from gateway.engines.base import Engine, EngineSettings
 from gateway.engines.openai import OpenAIEngine
 from gateway.engines.vllm import VllmEngine
@@ -37,9 +39,13 @@ from gateway.runtime.caretaker import SWEEP_S, ClientTimeouts
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.instrument import Instrument, Instruments
 from gateway.runtime.pool import Pool, PoolSettings
+from gateway.runtime.readers import Desk
 from gateway.stores.base import ApiKey, KeyStore
 from gateway.stores.memory import MemoryKeyStore, MemoryLimitStore
+from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_keys import SqliteKeyStore
+from gateway.stores.sqlite_streams import SqliteStreamLog
+from gateway.stores.stream_log import LogLimits, StreamLog
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
     {"vllm": VllmEngine, "openai": OpenAIEngine}
@@ -60,6 +66,12 @@ def open_key_store(path: str) -> KeyStore:
     return MemoryKeyStore() if path == ":memory:" else SqliteKeyStore(Path(path))
 
 
+def open_stream_log(config: Streams) -> StreamLog:
+    """Where resumable streams are kept; ":memory:" ends with the process."""
+    limits = LogLimits(max_bytes=config.max_bytes, max_streams=config.max_streams, ttl_s=config.window_s)
+    return MemoryStreamLog(limits) if config.path == ":memory:" else SqliteStreamLog(Path(config.path), limits)
+
+
 async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
     """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen."""
     logger = set_up_logging(config.server.log_level)
@@ -78,15 +90,17 @@ async def _serve_on(
     metrics = MetricsInstrument()
     dispatcher = build_dispatcher(config, clock, Instruments(metrics, LogInstrument(logger)))
     keys = open_key_store(config.store.path)
+    log = open_stream_log(config.streams)
     services = Services(
         dispatcher=dispatcher,
+        desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s),
         admission=build_admission(config, dispatcher, clock),
         keys=keys,
         clock=clock,
         render_metrics=metrics.render,
         logger=logger,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
-        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher),
+        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
     )
     app = create_app(config.server, services, WEB_ROOT)
 
@@ -104,6 +118,7 @@ async def _serve_on(
         await Server(_uvicorn_config(app, config), drain, announce).serve(sockets)
     finally:
         keys.close()
+        log.close()
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -181,14 +196,15 @@ def _uvicorn_config(app: ASGIApp, config: Config) -> uvicorn.Config:
 
 def build_dispatcher(config: Config, clock: Clock, instrument: Instrument) -> Dispatcher:
     """Pools, their schedulers and engines. Needs a running event loop."""
-    pools = [_pool(pool, instrument) for pool in config.pools]
+    pools = [_pool(pool, instrument, clock) for pool in config.pools]
     timeouts = ClientTimeouts(config.server.keepalive_s, config.server.stalled_client_s)
     return Dispatcher(pools, clock, instrument, timeouts)
 
 
-def _pool(config: PoolConfig, instrument: Instrument) -> Pool:
+def _pool(config: PoolConfig, instrument: Instrument, clock: Clock) -> Pool:
     limits = QueueLimits(config.queue.max_jobs, config.queue.max_jobs_per_tenant, config.queue.timeout_s)
-    scheduler = Scheduler(POLICIES[config.policy](), limits, assumed_output_tokens=config.assumed_output_tokens)
+    tuning = Tuning(slack_s=config.slack_s, assumed_output_tokens=config.assumed_output_tokens)
+    scheduler = Scheduler(find_policy(config.policy), limits, tuning)
     settings = PoolSettings(
         model=config.model,
         policy=config.policy,
@@ -196,12 +212,13 @@ def _pool(config: PoolConfig, instrument: Instrument) -> Pool:
         first_token_timeout_s=config.first_token_timeout_s,
         stall_timeout_s=config.stall_timeout_s,
         answer_timeout_s=config.answer_timeout_s,
+        failover_wait_s=config.failover_wait_s,
         probe_interval_s=config.probe_interval_s,
         context_tokens=config.context_tokens,
         assumed_output_tokens=config.assumed_output_tokens,
     )
     engines = [_engine(config.model, number, engine) for number, engine in enumerate(config.engines, start=1)]
-    return Pool(settings, engines, scheduler, instrument)
+    return Pool(settings, engines, scheduler, instrument, clock)
 
 
 def _engine(model: str, number: int, config: EngineConfig) -> Engine:
@@ -215,4 +232,9 @@ def _engine(model: str, number: int, config: EngineConfig) -> Engine:
         max_running=config.max_running,
         kv_tokens=config.kv_tokens,
     )
-    return ENGINES[config.kind](settings)
+    return make_engine(settings)
+
+
+def make_engine(settings: EngineSettings) -> Engine:
+    """The adapter of an engine's kind. Needs a running event loop."""
+    return ENGINES[settings.kind](settings)

@@ -52,6 +52,7 @@ class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     text: str | None = None
     token_ids: list[int] | None = None
+    finish_reason: str | None = None
 
     def shown(self) -> int:
         return len(self.text) if self.text else self.delta.shown() if self.delta is not None else 0
@@ -105,6 +106,8 @@ class Answer:
         if chunk.usage is not None:
             self.usage = chunk.usage
         for choice in chunk.choices or ():
+            # Some servers end without [DONE]; the reason says as well that nothing is missing.
+            self.done = self.done or bool(choice.finish_reason)
             ids = -1 if choice.token_ids is None else len(choice.token_ids)
             shown = choice.shown()
             if choice.delta is not None and choice.delta.hidden():

@@ -90,7 +90,8 @@ def calibrated(attack: Attack) -> Attack:
     outcome = perform(probing, 1, live=False)
     bad = next((record for record in outcome.records if record.outcome != "finished"), None)
     if bad is not None:
-        raise TargetError(f"{attack.url} did not answer a first request: {bad.error or bad.outcome}")
+        hint = "" if attack.asking.plain or not (bad.error or "").startswith("4") else " (perhaps it needs --plain)"
+        raise TargetError(f"{attack.url} did not answer a first request: {bad.error or bad.outcome}{hint}")
     first, second = (record.input_tokens for record in outcome.records)
     return replace(attack, calibration=Calibration.of((first, second)))
 

@@ -3,14 +3,20 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import accuracy, attack, overhead, profile, report, saturate
+from loadgen import accuracy, attack, overhead, profile, report, saturate, simulate
 from loadgen.studies import command as study
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and run one command; the exit status."""
-    parser = argparse.ArgumentParser(prog="loadgen", description="Load and measurement for streaming LLM endpoints.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    args = parser().parse_args(argv)
+    return int(args.run(args))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    whole = argparse.ArgumentParser(prog="loadgen", description="Load and measurement for streaming LLM endpoints.")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
     cost = commands.add_parser("overhead", help="measure the gateway's own cost beside nginx's")
     overhead.add_arguments(cost)
     cost.set_defaults(run=overhead.run)
@@ -35,5 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claim = commands.add_parser("study", help="make the tables of one claim by simulation")
     study.add_arguments(claim)
     claim.set_defaults(run=study.run)
-    args = parser.parse_args(argv)
-    return int(args.run(args))
+    virtual = commands.add_parser("simulate", help="serve a workload on a virtual clock, under one or more policies")
+    simulate.add_arguments(virtual)
+    virtual.set_defaults(run=simulate.run)
+    return whole

@@ -10,6 +10,7 @@ import msgspec
 from gateway.core.qoe import Ending, exact_qoe
 from loadgen.answers import MAX_ERROR_BYTES, Answer, error_of
 from loadgen.histogram import Histogram
+from loadgen.network import Network
 from loadgen.records import JobRecord, Outcome
 from loadgen.workload import Request
 
@@ -76,6 +77,7 @@ class LiveJob:
         self.answer = Answer()
         self.over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.ended = planned
+        self.network: Network | None = None
         self._status = 0
         self._queue_s: float | None = None
         self._refusal = b""
@@ -91,11 +93,14 @@ class LiveJob:
 
     def body(self, data: bytes, now: float) -> None:
         if self._status == 200:
-            self.answer.feed(data, now)
+            for part, at in ((data, now),) if self.network is None else self.network.arrivals(data, now):
+                self.answer.feed(part, at)
         elif len(self._refusal) < MAX_ERROR_BYTES:
             self._refusal += data
 
     def end(self, now: float) -> None:
+        if self.network is not None:
+            now = max(now, self.network.free_at)
         if self._status != 200:
             code = error_of(self._refusal)
             kind = f"{self._status} {code}" if code else str(self._status)

@@ -5,6 +5,7 @@ which most people with a colour vision deficiency can tell apart; line styles di
 """
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,8 @@ STYLES: Final = ("-", "--", "-.", ":")
 MOST_TENANTS: Final = 7
 """More than these are drawn together as "others"."""
 
+MOST_BARS: Final = 12
+
 Curve = Sequence[tuple[float, float]]
 
 
@@ -41,13 +44,15 @@ def qoe_against_load(
     return figure
 
 
-def service_over_time(records: Sequence[JobRecord], *, window_s: float = 60.0) -> Figure:
+def service_over_time(records: Sequence[JobRecord], *, window_s: float | None = None) -> Figure:
     """What each tenant got (input + 2 * output tokens, over its weight, per second) in windows of `window_s` seconds.
 
-    The prompt counts at the first token, the output evenly from there to the last one.
+    The prompt counts at the first token, the output evenly from there to the last one. By default a run has about 30
+    windows, of 60 s at most.
     """
     done = [r for r in records if r.first_token_s is not None and r.last_token_s is not None]
-    end_s = max((r.last_token_s or 0.0 for r in done), default=window_s)
+    end_s = max((r.last_token_s or 0.0 for r in done), default=1.0)
+    window_s = min(60.0, end_s / 30) if window_s is None else window_s
     edges = np.arange(0, end_s + window_s, window_s)
     got: dict[str, Any] = {}
     for record in done:
@@ -61,7 +66,28 @@ def service_over_time(records: Sequence[JobRecord], *, window_s: float = 60.0) -
     if len(largest) > MOST_TENANTS:
         rest = sum(got[name] for name in largest[MOST_TENANTS:])
         axes.plot(middles, rest, label=f"{len(largest) - MOST_TENANTS} others", **_look(MOST_TENANTS))
+    axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
+    _legend(axes)
+    return figure
+
+
+def ttft_by_tenant(runs: Mapping[str, Sequence[JobRecord]]) -> Figure:
+    """Mean time to the first token of each tenant, a bar for each run; of many tenants those with most jobs."""
+    counts = Counter(record.client for records in runs.values() for record in records)
+    tenants = sorted(name for name, _ in counts.most_common(MOST_BARS))
+    figure, axes = _axes("", "mean time to first token (s)")
+    width = 0.8 / max(1, len(runs))
+    for number, (name, records) in enumerate(runs.items()):
+        waits: dict[str, list[float]] = {}
+        for record in records:
+            if record.first_token_s is not None:
+                waits.setdefault(record.client, []).append(record.first_token_s - record.arrived_s)
+        means = [float(np.mean(waits[tenant])) if tenant in waits else 0.0 for tenant in tenants]
+        places = np.arange(len(tenants)) + (number - (len(runs) - 1) / 2) * width
+        axes.bar(places, means, width, label=name, color=COLOURS[number % len(COLOURS)])
+    axes.set_xticks(range(len(tenants)), tenants, rotation=45, ha="right", fontsize="small")
+    axes.grid(visible=False, axis="x")
     _legend(axes)
     return figure
 

@@ -27,6 +27,7 @@ class JobRecord:
     `ttft_due_s` and `rate` are its pace (seconds after arrival, units per second). `qoe` counts as
     gateway/core/qoe.py says: 0 for a job that failed or was rejected. `stall_after_pause_s` is the longest time that
     its reader, having begun, had nothing to read because of a pause; `reprefilled_tokens` were computed once more.
+    `policy` tells apart the jobs of several simulations in one file.
     """
 
     index: int
@@ -50,6 +51,7 @@ class JobRecord:
     reprefilled_tokens: int | None = None
     engine: str | None = None
     error: str | None = None
+    policy: str | None = None
 
 
 COLUMNS: Final = tuple(field.name for field in fields(JobRecord))

@@ -46,7 +46,7 @@ def run_report(args: argparse.Namespace) -> int:
     if args.html is not None:
         args.html.write_text(page(args.result.stem, rows, figures, result.get("config")), encoding="utf-8")
     if args.figures is not None:
-        _write_figures(args.figures, figures)
+        write_figures(args.figures, figures)
     if args.vllm is not None:
         if len(records) != 1:
             print("report: --vllm describes one run; give it one --records", file=sys.stderr)
@@ -61,6 +61,7 @@ def figures_of(policies: Mapping[str, Any], records: Mapping[str, Sequence[JobRe
     figures: dict[str, Any] = {}
     if records:
         figures["Time to first token"] = plot.ttft_distribution(records)
+        figures["Time to first token per tenant"] = plot.ttft_by_tenant(records)
     for name, jobs in records.items():
         figures[f"Service per tenant, {name}"] = plot.service_over_time(jobs)
     gaps = {name: each["gap_series"] for name, each in policies.items() if each.get("gap_series")}
@@ -120,7 +121,7 @@ def _split(word: str) -> tuple[str, Path]:
     return ("", Path(word)) if not equals or Path(word).exists() else (name, Path(path))
 
 
-def _write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
+def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for caption, figure in figures.items():
         name = "-".join("".join(c if c.isalnum() else " " for c in caption.lower()).split())

@@ -76,7 +76,9 @@ class Readers(Strict):
     """What readers do, drawn for each request.
 
     A share of them hides the page again and again: in sight for `visible_s` on average, then away for `hidden_s`.
-    Another share leaves for good, after `leaves_after_s` on average. All times are exponential.
+    Another share leaves for good, after `leaves_after_s` on average. A share has a `lossy` network, through which
+    nothing comes for `outage_s` every `outage_every_s`, and a share a `slow` one of `bytes_per_s`. All times are
+    exponential.
     """
 
     hiding: Share = 0.0
@@ -84,6 +86,11 @@ class Readers(Strict):
     hidden_s: Positive = 20.0
     leaving: Share = 0.0
     leaves_after_s: Positive = 20.0
+    lossy: Share = 0.0
+    outage_every_s: Positive = 10.0
+    outage_s: Positive = 1.0
+    slow: Share = 0.0
+    bytes_per_s: Positive = 2000.0
 
 
 class Tenant(Strict):

@@ -20,11 +20,11 @@ from loadgen import arrivals
 from loadgen.paces import pace_of
 from loadgen.scenario_file import Length, LogNormal, Phase, Readers, ScenarioFile, Tenant, Uniform
 from loadgen.traces import load_trace
-from loadgen.workload import Reader, Request, Workload
+from loadgen.workload import Away, Reader, Request, Workload
 
 FOLDER: Final = Path(__file__).parent / "scenarios"
-TIMES_HIDDEN: Final = 16
-"""How often one reader hides the page at most while it waits for one answer."""
+MOST_SPANS: Final = 16
+"""How often one reader hides the page, or loses the network, at most while it waits for one answer."""
 
 Parameter = str | int | float
 
@@ -182,12 +182,20 @@ def _pairs(tenant: Tenant) -> list[tuple[int, int]]:
 
 def _reader(readers: Readers, draw: random.Random) -> Reader:
     """One person's behaviour while one answer is on its way."""
-    away: list[tuple[float, float]] = []
-    if draw.random() < readers.hiding:
-        back = 0.0
-        for _ in range(TIMES_HIDDEN):
-            left = back + draw.expovariate(1 / readers.visible_s)
-            back = left + draw.expovariate(1 / readers.hidden_s)
-            away.append((left, back))
-    leaves = draw.random() < readers.leaving
-    return Reader(tuple(away), draw.expovariate(1 / readers.leaves_after_s) if leaves else None)
+    away = _spans(readers.visible_s, readers.hidden_s, draw) if draw.random() < readers.hiding else ()
+    leaves_after_s = draw.expovariate(1 / readers.leaves_after_s) if draw.random() < readers.leaving else None
+    # No draw for what a scenario does not have: its other draws stay what they were before there were networks.
+    lossy = readers.lossy > 0 and draw.random() < readers.lossy
+    outages = _spans(readers.outage_every_s, readers.outage_s, draw) if lossy else ()
+    slow = readers.slow > 0 and draw.random() < readers.slow
+    return Reader(away, leaves_after_s, outages, readers.bytes_per_s if slow else None)
+
+
+def _spans(apart_s: float, length_s: float, draw: random.Random) -> Away:
+    """Intervals of exponential lengths at exponential distances."""
+    spans, end = [], 0.0
+    for _ in range(MOST_SPANS):
+        begin = end + draw.expovariate(1 / apart_s)
+        end = begin + draw.expovariate(1 / length_s)
+        spans.append((begin, end))
+    return tuple(spans)

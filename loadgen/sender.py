@@ -11,6 +11,7 @@ from typing import Final
 
 from loadgen.connections import Connection, Target, clock
 from loadgen.live_job import Asking, LiveJob, Tally
+from loadgen.network import Network
 from loadgen.prompts import Calibration, prompt
 from loadgen.records import JobRecord
 from loadgen.workload import Request
@@ -60,10 +61,11 @@ class Outcome:
     def bottleneck(self) -> str | None:
         """Why the generator itself, and not the server, may have set the figures; None if it kept up."""
         late_s = self.tally.lag.percentile(99) or 0.0
-        if late_s > LATE_S:
-            return f"1 % of the requests went out {late_s * 1000:.0f} ms late or more: use --processes"
         if self.cpu_share > BUSY:
-            return f"the generator used {self.cpu_share:.0%} of its core: use --processes"
+            return f"it used {self.cpu_share:.0%} of its core: use --processes"
+        if late_s > LATE_S:
+            late = f"1 % of the requests went out {late_s * 1000:.0f} ms late or more"
+            return f"{late}, while it used {self.cpu_share:.0%} of a core: other programs keep it waiting"
         return None
 
 
@@ -114,11 +116,9 @@ class Sender:
         try:
             async with asyncio.timeout(job.planned + patience - clock()):
                 connection = await self._target.connection()
-                connection.send(message, job)
-                if not await job.over:
+                if not await _answered(job, message, connection):
                     connection = await self._target.connection(fresh=True)
-                    connection.send(message, job.again())
-                    await job.over
+                    await _answered(job.again(), message, connection)
         except TimeoutError:
             if connection is not None:
                 connection.abort()
@@ -130,3 +130,17 @@ class Sender:
     def close(self) -> None:
         """Abort what is open."""
         self._target.close()
+
+
+async def _answered(job: LiveJob, message: bytes, connection: Connection) -> bool:
+    """Send over the reader's own network; false if the connection was closed before the request was seen."""
+    reader = job.request.reader
+    if reader.outages or reader.bytes_per_s is not None:
+        job.network = Network(reader, job.planned, connection)
+    try:
+        connection.send(message, job)
+        return await job.over
+    finally:
+        if job.network is not None:
+            job.network.close()
+            job.network = None

@@ -14,10 +14,16 @@ Away = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who waits for an answer: away in these intervals, and gone for good after `leaves_after_s` (None: stays)."""
+    """Who waits for an answer: away in these intervals, and gone for good after `leaves_after_s` (None: stays).
+
+    In `outages` nothing gets through the reader's network, and what was held back comes at their end. `bytes_per_s` is
+    the most that it carries (None: no limit).
+    """
 
     away: Away = ()
     leaves_after_s: float | None = None
+    outages: Away = ()
+    bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,17 @@ FRAMEWORK = frozenset({"fastapi"})
 WEB = frozenset({"fastapi", "starlette", "uvicorn", "uvloop", "httptools", "httpx2"})
 
 PORTS = frozenset(
-    f"gateway.{name}" for name in ("clock", "config", "engines.base", "stores.base", "runtime.instrument")
+    f"gateway.{name}"
+    for name in (
+        "clock",
+        "config",
+        "engines.base",
+        "engines.transcript",
+        "engines.stops",
+        "stores.base",
+        "stores.stream_log",
+        "runtime.instrument",
+    )
 )
 ROOTS = ("gateway.cli", "gateway.wiring", "gateway.demo", "gateway.__main__")
 """Top-level modules whose name begins so may name concrete adapters."""

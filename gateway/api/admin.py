@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
+from gateway.api.admin_engines import MakeEngine, engines_router
 from gateway.api.admin_keys import admin_dependency, keys_router
 from gateway.api.admin_status import status_router
 from gateway.api.auth import AdminAuth
@@ -12,9 +13,16 @@ from gateway.runtime.dispatcher import Dispatcher
 from gateway.stores.base import KeyStore
 
 
-def admin_routers(admin_key: str | None, keys: KeyStore, clock: Clock, dispatcher: Dispatcher) -> Sequence[APIRouter]:
+def admin_routers(
+    admin_key: str | None, keys: KeyStore, clock: Clock, dispatcher: Dispatcher, make_engine: MakeEngine
+) -> Sequence[APIRouter]:
     """The administrator's calls; none at all without a key to protect them."""
     if admin_key is None:
         return ()
     admin = AdminAuth(admin_key)
-    return (keys_router(keys, clock, admin), status_router(dispatcher, admin_dependency(admin)))
+    admin_only = admin_dependency(admin)
+    return (
+        keys_router(keys, clock, admin),
+        status_router(dispatcher, admin_only),
+        engines_router(dispatcher, admin, admin_only, make_engine),
+    )

@@ -16,7 +16,7 @@ PERIOD_S: Final = 1.0
 
 
 class EngineStatus(BaseModel):
-    """One engine: its health, our legs there, its bounds (sequences, tokens), and its own queue."""
+    """One engine: its health, our legs there, its bounds (sequences, tokens), its own queue, why it gets no work."""
 
     id: str
     state: str
@@ -25,6 +25,8 @@ class EngineStatus(BaseModel):
     kv_tokens: int | None
     running: int | None
     waiting: int | None
+    draining: bool
+    resting: bool
 
 
 class PoolStatus(BaseModel):
@@ -88,15 +90,19 @@ def _pool(pool: Pool) -> PoolStatus:
 
 
 def _engines(pool: Pool, slots: Sequence[EngineSlot]) -> list[EngineStatus]:
-    return [
-        EngineStatus(
-            id=slot.id,
-            state=slot.state,
-            legs=pool.scheduler.running(slot.id),
-            max_running=slot.max_running,
-            kv_tokens=slot.capacity().kv_tokens,
-            running=slot.facts.running,
-            waiting=slot.facts.waiting,
-        )
-        for slot in slots
-    ]
+    return [engine_status(pool, slot) for slot in slots]
+
+
+def engine_status(pool: Pool, slot: EngineSlot) -> EngineStatus:
+    """One engine as it is now."""
+    return EngineStatus(
+        id=slot.id,
+        state=slot.state,
+        legs=pool.scheduler.running(slot.id),
+        max_running=slot.max_running,
+        kv_tokens=slot.capacity().kv_tokens,
+        running=slot.facts.running,
+        waiting=slot.facts.waiting,
+        draining=slot.draining,
+        resting=slot.rest > 0,
+    )

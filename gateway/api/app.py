@@ -1,5 +1,6 @@
 """The FastAPI application: everything it needs is passed in, nothing happens at import."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,10 +20,12 @@ from gateway.api.context import REQUEST_ID, RequestContext
 from gateway.api.cors import SdkCors
 from gateway.api.health import health_router
 from gateway.api.models import models_router
+from gateway.api.streams import OPT_IN, RESUME, STREAM_ID, streams_router
 from gateway.clock import Clock
 from gateway.config import Server
 from gateway.runtime.admission import Admission
 from gateway.runtime.dispatcher import Dispatcher
+from gateway.runtime.readers import Desk
 from gateway.stores.base import ApiKey, KeyStore
 
 EXPOSED: Final = (
@@ -31,9 +34,11 @@ EXPOSED: Final = (
     "retry-after-ms",
     "x-queue-ms",
     "x-should-retry",
+    STREAM_ID,
+    RESUME,
     *(f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset") for unit in ("requests", "tokens")),
 )
-ALLOWED: Final = ("authorization", "content-type", "last-event-id", "x-api-key", "x-stream-resumable", REQUEST_ID)
+ALLOWED: Final = ("authorization", "content-type", "last-event-id", "x-api-key", OPT_IN, REQUEST_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,7 @@ class Services:
     """What the application serves. `anonymous` is who a caller without a key is; None: keys are required."""
 
     dispatcher: Dispatcher
+    desk: Desk
     admission: Admission
     keys: KeyStore
     clock: Clock
@@ -53,17 +59,11 @@ class Services:
 def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
     """Build the application; its lifespan starts and stops the dispatcher."""
 
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await services.dispatcher.start()
-        yield
-        await services.dispatcher.stop()
-
     app = FastAPI(
         title="Andante",
         version=__version__,
         summary="A fair, reader-aware streaming gateway in front of LLM engines.",
-        lifespan=lifespan,
+        lifespan=lambda _app: _running(services),
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the runtime's instruments see more
         docs_url="/docs" if settings.docs else None,
         redoc_url=None,
@@ -76,8 +76,11 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
     caller = Caller(services.keys, services.clock, services.anonymous)
     dispatcher = services.dispatcher
     app.include_router(
-        completions_router(services.admission, dispatcher, caller, head_timeout_s=settings.head_timeout_s)
+        completions_router(
+            services.admission, dispatcher, services.desk, caller, head_timeout_s=settings.head_timeout_s
+        )
     )
+    app.include_router(streams_router(services.desk, caller))
     app.include_router(models_router(dispatcher, caller, started=int(services.clock.wall())))
     app.include_router(health_router(dispatcher, services.render_metrics))
     for router in services.extra_routers:
@@ -88,6 +91,16 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
         return FileResponse(web_root / "index.html", headers={"cache-control": "no-cache"})
 
     return app
+
+
+@asynccontextmanager
+async def _running(services: Services) -> AsyncIterator[None]:
+    await services.dispatcher.start()
+    desk = asyncio.create_task(services.desk.run())
+    yield
+    desk.cancel()
+    await asyncio.gather(desk, return_exceptions=True)
+    await services.dispatcher.stop()
 
 
 def _middleware(settings: Server, logger: logging.Logger) -> list[Middleware]:

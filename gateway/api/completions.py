@@ -1,5 +1,6 @@
 """`POST /v1/chat/completions` and `POST /v1/completions`."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -12,11 +13,15 @@ from gateway.api.generation import GenerationResponse
 from gateway.api.openapi import json_body
 from gateway.api.pace_schema import pace_spec
 from gateway.api.schemas import Answer, ChatCompletionRequest, CompletionRequest, GenerationRequest, errors
+from gateway.api.streams import RESUME, FollowResponse, last_words, opted_in
 from gateway.api.validation import refusal
 from gateway.engines.base import Endpoint
 from gateway.errors import GatewayError
 from gateway.runtime.admission import Admission, Ask
 from gateway.runtime.dispatcher import Dispatcher
+from gateway.runtime.readers import Desk
+from gateway.runtime.stream import Stream
+from gateway.stores.base import ApiKey
 
 BODIES: Final = (ChatCompletionRequest, CompletionRequest)
 EVENT: Final = {
@@ -41,7 +46,10 @@ class _Generation:
     the engine gets.
     """
 
-    def __init__(self, admission: Admission, dispatcher: Dispatcher, caller: Caller, head_timeout_s: float) -> None:
+    def __init__(
+        self, admission: Admission, dispatcher: Dispatcher, desk: Desk, caller: Caller, head_timeout_s: float
+    ) -> None:
+        self._desk = desk
         self._admission = admission
         self._dispatcher = dispatcher
         self._caller = caller
@@ -58,15 +66,26 @@ class _Generation:
             return error_response(error, await self._admission.limit_headers(key))
         stream = admitted.stream
         request.state.job = stream.request.id
+        if ask.stream and opted_in(request):
+            return self._resumable(stream, key, admitted.limit_headers)
         return GenerationResponse(stream, self._dispatcher, admitted.limit_headers, head_timeout_s=self._head_timeout_s)
+
+    def _resumable(self, stream: Stream, key: ApiKey, limit_headers: Mapping[str, str]) -> Response:
+        level = self._dispatcher.pool(stream.request.model).resumability(stream.request.leg).level
+        try:
+            stream_id = self._desk.open(stream, key.id, last_words)
+        except GatewayError:
+            self._dispatcher.cancel(stream)
+            raise
+        return FollowResponse(self._desk, stream_id, key.id, 0, {**limit_headers, RESUME: level.value})
 
 
 def completions_router(
-    admission: Admission, dispatcher: Dispatcher, caller: Caller, *, head_timeout_s: float
+    admission: Admission, dispatcher: Dispatcher, desk: Desk, caller: Caller, *, head_timeout_s: float
 ) -> APIRouter:
     """The two generation calls."""
     router = APIRouter(tags=["completions"])
-    generation = _Generation(admission, dispatcher, caller, head_timeout_s)
+    generation = _Generation(admission, dispatcher, desk, caller, head_timeout_s)
 
     def described(model: type[GenerationRequest], summary: str) -> dict[str, Any]:
         extra = {**json_body(model), **caller.described}

@@ -25,10 +25,12 @@ STATUS: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = MappingProx
     {
         errors.GatewayError: (500, "server_error"),
         errors.InvalidRequest: (400, "invalid_request_error"),
+        errors.EngineInUse: (409, "invalid_request_error"),
         errors.KeyRevoked: (409, "invalid_request_error"),
         errors.Unauthenticated: (401, "authentication_error"),
         errors.Forbidden: (403, "permission_error"),
         errors.NotFound: (404, "invalid_request_error"),
+        errors.StreamGone: (410, "invalid_request_error"),
         errors.BodyTooLarge: (413, "invalid_request_error"),
         errors.LimitExceeded: (429, "rate_limit_error"),
         errors.Unavailable: (503, "overloaded_error"),

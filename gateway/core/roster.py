@@ -49,6 +49,7 @@ class Roster:
         load.take(job, self.need(job), now)
         del self.waiting[name]
         job.move(JobEvent.PLACE)
+        job.yielded = False
         self.rest(job)
         if job.bill is None:
             predicted = job.spec.known_output if self._knows_outputs else None
@@ -138,6 +139,7 @@ class Roster:
         if job.engine_id is not None:
             if failed:
                 job.avoid.add(job.engine_id)
+                job.home = None
                 job.yielded = False
             self.fleet[job.engine_id].free(job)
 

@@ -48,9 +48,7 @@ class Scheduler:
     """Jobs, engines and one policy. Same events, same plans: there is no other input."""
 
     def __init__(self, rule: PolicyRule, limits: QueueLimits, tuning: Tuning = Tuning()) -> None:  # noqa: B008 - frozen
-        self._roster = Roster(
-            tuning, lifts=rule.lifts, predicts=rule.predicts, knows_outputs=rule.knows_outputs
-        )
+        self._roster = Roster(tuning, lifts=rule.lifts, predicts=rule.predicts, knows_outputs=rule.knows_outputs)
         self._policy = rule.make(self._roster)
         self._room = WaitingRoom(limits)
         self._arrivals = 0

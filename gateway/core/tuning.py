@@ -32,13 +32,13 @@ class Tuning:
 
     tick_s: float = 0.05
     horizon_s: float = 10.0
-    slack_s: float = 3.0
+    slack_s: float = 10.0
     safety: float = 2.0
     cap: float = 1.0
     overhead: float = 0.1
     hysteresis: float = 0.1
     age_s: float = 30.0
-    age_share: float = 0.03
+    age_share: float = 0.01
     settle_s: float = 0.05
     assumed_output_tokens: int = 512
     cost: CostFunction = WEIGHTED_TOKENS

@@ -145,7 +145,7 @@ class _Choice:
             self.index,
             self._echo() + "".join(piece.text for piece in pieces),
             pieces[-1],
-            self._logprobs(pieces, 0, len(self._echo())),
+            self._logprobs(pieces, len(self._prompt), len(self._echo())),
             asked.tool,
             [piece.token for piece in pieces] if asked.show_ids else None,
             self._prompt if asked.show_ids else None,
@@ -167,7 +167,7 @@ class _Choice:
             piece = piece._replace(text=self._echo() + piece.text)
         logprobs = None
         if asked.logprobs is not None:
-            logprobs = self._logprobs([piece], self._answer.produced - 1, self._offset)
+            logprobs = self._logprobs([piece], len(self._prompt) + self._answer.produced - 1, self._offset)
             self._offset += len(piece.text)
         delivery.emit(start + self._frames.token(piece, usage, logprobs, prompt))
         self._finish(piece)

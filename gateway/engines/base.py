@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from gateway.engines.transcript import Transcript
+
 
 class Endpoint(StrEnum):
     """Which of the two generation calls; the value is the path on gateway and engine alike."""
@@ -17,12 +19,38 @@ class Endpoint(StrEnum):
     COMPLETIONS = "/v1/completions"
 
 
+class ResumeLevel(StrEnum):
+    """How exactly a stream can go on after a cut, the best first."""
+
+    REPLAY = "replay"  # token for token what an unbroken run gives, up to the engine's numerics
+    TOKEN = "token"  # noqa: S105 - no secret; the same token ids as prefix, a valid draw from there
+    TEXT = "text"  # the same text as prefix, made into tokens again
+    NO = "no"
+
+    @property
+    def rank(self) -> int:
+        """0 for the best."""
+        return tuple(ResumeLevel).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Resumability:
+    """A level and, where it is not the best one, why."""
+
+    level: ResumeLevel
+    why: str = ""
+
+    def __bool__(self) -> bool:
+        return self.level is not ResumeLevel.NO
+
+
 @dataclass(frozen=True, slots=True)
 class LegRequest:
     """One run at one engine.
 
     `body` is the client's JSON object without the gateway's own fields; the adapter adds what it needs. `id` is new for
-    every leg. `include_usage` and `include_token_ids` say what the client itself asked to see.
+    every leg. `include_usage` and `include_token_ids` say what the client itself asked to see. `transcript` is where
+    the adapter keeps what the stream says, and goes on from if something is there; None: nothing is kept.
     """
 
     id: str
@@ -31,14 +59,21 @@ class LegRequest:
     stream: bool
     include_usage: bool = False
     include_token_ids: bool = False
+    transcript: Transcript | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The engine's own count (tokens)."""
+    """The engine's own count (tokens); after a cut that of the whole stream: its own prompt, all of its answer.
+
+    `resent_tokens`, `cached_tokens`: the length of the prompt that this leg was given, and how much of it the engine
+    did not compute again (None where it does not tell).
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    resent_tokens: int = field(default=0, compare=False)
+    cached_tokens: int | None = field(default=None, compare=False)
 
 
 class LegSink(Protocol):
@@ -119,8 +154,14 @@ class Engine(Protocol):
     @property
     def settings(self) -> EngineSettings: ...
 
+    def can_resume(self, request: LegRequest) -> Resumability:
+        """How exactly this engine continues such a request, or, where its transcript has begun, this very one."""
+
     async def start(self, request: LegRequest, sink: LegSink) -> Leg:
-        """Send the request; output goes to the sink. EngineFailed when the engine cannot be reached."""
+        """Send the request, or go on from its transcript; output goes to the sink.
+
+        EngineFailed when the engine cannot be reached.
+        """
 
     async def probe(self) -> EngineFacts:
         """Ask for health and facts. EngineFailed when it is not well."""

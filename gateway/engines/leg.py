@@ -5,8 +5,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.engines.base import LegSink
-from gateway.engines.relay import ChunkRelay, EngineUsage, Odd, Renaming, usable_usage
+from gateway.engines.base import Leg, LegSink
+from gateway.engines.relay import ABORTED, EngineUsage, Odd, Relay, Renaming, usable_usage
+from gateway.engines.rewriting import RewritingRelay
 from gateway.engines.wire import Channel, Connection
 from gateway.errors import EngineBusy, EngineError, EngineFailed, EngineRefused
 
@@ -18,6 +19,13 @@ BUSY: Final = frozenset({408, 425, 429, 503})
 
 class _Answer(msgspec.Struct):
     usage: EngineUsage | Odd = None
+    choices: Any = None
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the engine was told to stop, by somebody else than us."""
+        choices = self.choices if isinstance(self.choices, list) else []
+        return any(isinstance(each, dict) and each.get("finish_reason") == ABORTED for each in choices)
 
 
 class HttpLeg:
@@ -28,7 +36,7 @@ class HttpLeg:
         channel: Channel,
         request: bytes,
         sink: LegSink,
-        relay: ChunkRelay | None,
+        relay: Relay | None,
         rename: Renaming | None,
     ) -> None:
         self._channel = channel
@@ -109,7 +117,7 @@ class HttpLeg:
         if self._status != 200:
             self._fail(engine_error(self._status, bytes(self._collected)))
         elif self._streaming:
-            self._fail(EngineFailed("The engine ended the stream without its end mark."))
+            self._broke(EngineFailed("The engine ended the stream without its end mark."))
         else:
             self._answer()
 
@@ -121,9 +129,23 @@ class HttpLeg:
             # The engine closed an idle connection while the request was on its way: it saw nothing of it.
             self._resending = self._channel.loop.create_task(self._resend())
         else:
-            self._fail(EngineFailed("The engine broke the connection."))
+            self._broke(EngineFailed("The engine broke the connection."))
 
     # ---- inside
+
+    def _broke(self, error: EngineError) -> None:
+        """The end of the connection came before the end mark: a fault, unless the answer is whole without it."""
+        relay = self._relay
+        rest = relay.conclude() if relay is not None and self._streaming else None
+        if relay is None or rest is None:
+            self._fail(error)
+            return
+        self._over = True
+        if rest:
+            self._sink.events(rest, 0)
+        if relay.usage is not None:
+            self._sink.counted(relay.usage)
+        self._sink.completed()
 
     async def _resend(self) -> None:
         try:
@@ -131,13 +153,15 @@ class HttpLeg:
         except EngineFailed as error:
             self._fail(error)
 
-    def _stream_done(self, relay: ChunkRelay) -> None:
+    def _stream_done(self, relay: Relay) -> None:
         if not relay.finished:
             self._fail(EngineFailed("The engine sent its end mark without a finish reason."))
             return
         self._over = True
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is not None and relay.cut_short:
+            connection.abort()  # the answer is over, the engine does not know it
+        elif connection is not None:
             connection.detach()
         self._sink.completed()
 
@@ -149,20 +173,42 @@ class HttpLeg:
     def _answer(self) -> None:
         body = bytes(self._collected)
         try:
-            usage = msgspec.json.decode(body, type=_Answer).usage
+            answer = msgspec.json.decode(body, type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._fail(EngineFailed("The engine's answer is not what was asked for."))
+            return
+        if answer.aborted:
+            self._fail(EngineFailed("The engine gave the answer up."))
             return
         self._over = True
         if self._rename is not None:
             body = self._rename(body)
-        self._sink.answered(body, usable_usage(usage))
+        self._sink.answered(body, usable_usage(answer.usage))
 
     def _fail(self, error: EngineError) -> None:
         if self._over:
             return
         self.abort()
         self._sink.failed(error)
+
+
+class _Over:
+    """The handle of a leg that needed no engine."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def finish(sink: LegSink, relay: RewritingRelay) -> Leg:
+    """End an answer that has all the tokens it may have."""
+    sink.events(relay.end_at_limit(), 0)
+    if relay.usage is not None:
+        sink.counted(relay.usage)
+    sink.completed()
+    return _Over()
 
 
 def engine_error(status: int, body: bytes) -> EngineError:

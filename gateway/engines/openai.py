@@ -6,9 +6,22 @@ from typing import Any
 import httpx2
 import msgspec
 
-from gateway.engines.base import Endpoint, EngineFacts, EngineSettings, Leg, LegRequest, LegSink
-from gateway.engines.leg import HttpLeg
-from gateway.engines.relay import ChunkRelay, Renaming
+from gateway.engines.base import (
+    Endpoint,
+    EngineFacts,
+    EngineSettings,
+    Leg,
+    LegRequest,
+    LegSink,
+    Resumability,
+    ResumeLevel,
+)
+from gateway.engines.leg import HttpLeg, finish
+from gateway.engines.recording import RecordingRelay
+from gateway.engines.relay import ChunkRelay, Relay, Renaming
+from gateway.engines.resume import continuation, obstacle, remaining
+from gateway.engines.rewriting import RewritingRelay
+from gateway.engines.transcript import Transcript
 from gateway.engines.wire import Channel
 from gateway.errors import EngineFailed
 
@@ -23,6 +36,7 @@ class OpenAIEngine:
         url = settings.url.rstrip("/").removesuffix("/v1")
         self._channel = Channel(url, api_key=settings.api_key, connect_timeout_s=settings.connect_timeout_s)
         engine_model = settings.served_model or settings.model
+        self._context_tokens: int | None = None
         self._rename = Renaming(engine_model, settings.model) if engine_model != settings.model else None
         headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=PROBE_TIMEOUT_S, trust_env=False)
@@ -31,10 +45,38 @@ class OpenAIEngine:
     def settings(self) -> EngineSettings:
         return self._settings
 
+    def can_resume(self, request: LegRequest) -> Resumability:
+        """By text, where the prompt is one: a completion's prompt and what came of it make the next one's."""
+        if why := obstacle(request):
+            return Resumability(ResumeLevel.NO, why)
+        transcript = request.transcript
+        if transcript is not None and transcript.broken:
+            return Resumability(ResumeLevel.NO, transcript.broken)
+        if request.endpoint is Endpoint.CHAT or not isinstance(request.body.get("prompt"), str):
+            return Resumability(ResumeLevel.NO, "this kind of engine continues a text only")
+        if request.body.get("stop"):
+            return Resumability(ResumeLevel.NO, "the engine withholds text that may begin a stop string")
+        if transcript is not None and transcript.begun and transcript.token_ids:
+            return Resumability(ResumeLevel.NO, "the text was not kept")
+        return Resumability(ResumeLevel.TEXT, "this kind of engine tells no token ids")
+
     async def start(self, request: LegRequest, sink: LegSink) -> Leg:
-        body = self._body(request)
-        relay = self._relay(request) if request.stream else None
-        payload = self._channel.request(request.endpoint.value, msgspec.json.encode(body), request.id)
+        transcript = request.transcript
+        if transcript is not None and transcript.begun:
+            return await self._go_on(request, transcript, sink)
+        return await self._send(request.endpoint, self._body(request), request, sink, self._relay(request))
+
+    async def _go_on(self, request: LegRequest, transcript: Transcript, sink: LegSink) -> Leg:
+        relay = self._rewriting(request, transcript)
+        left = remaining(request, transcript, self._context_tokens)
+        if left == 0 or transcript.finished:
+            return finish(sink, relay)
+        return await self._send(Endpoint.COMPLETIONS, self._rest(request, transcript, left), request, sink, relay)
+
+    async def _send(
+        self, path: str, body: Mapping[str, Any], request: LegRequest, sink: LegSink, relay: Relay | None
+    ) -> Leg:
+        payload = self._channel.request(path, msgspec.json.encode(body), request.id)
         leg = HttpLeg(self._channel, payload, sink, relay, self._rename)
         await leg.start()
         return leg
@@ -48,6 +90,7 @@ class OpenAIEngine:
             raise EngineFailed(f"The engine does not serve the model {self._engine_model!r}.")
         lengths = [entry.get("max_model_len") for entry in entries if entry.get("id") == self._engine_model]
         context = lengths[0] if lengths and isinstance(lengths[0], int) else None
+        self._context_tokens = context
         return EngineFacts(models=names, context_tokens=context)
 
     async def tokenize(self, endpoint: Endpoint, body: Mapping[str, Any]) -> int | None:  # noqa: ARG002 - the port's
@@ -64,16 +107,36 @@ class OpenAIEngine:
     def _body(self, request: LegRequest) -> dict[str, Any]:
         """The client's fields, with the engine's name of the model; usage is always asked for in streams."""
         body = {**request.body, "model": self._engine_model}
-        if request.stream:
-            options = body.get("stream_options")
-            body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        return self._streaming(body) if request.stream else body
+
+    def _rest(self, request: LegRequest, transcript: Transcript, left: int | None) -> dict[str, Any]:
+        """A completion that goes on from the transcript."""
+        body = continuation(request, request.body["prompt"] + transcript.said, left)
+        return self._streaming({**body, "model": self._engine_model})
+
+    def _streaming(self, body: dict[str, Any]) -> dict[str, Any]:
+        options = body.get("stream_options")
+        body["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
         return body
 
-    def _relay(self, request: LegRequest, *, strip_token_ids: bool = False) -> ChunkRelay:
-        return ChunkRelay(
+    def _relay(self, request: LegRequest) -> Relay | None:
+        """What makes the client's bytes of the engine's in a leg that begins at the prompt."""
+        if not request.stream:
+            return None
+        transcript = request.transcript
+        if transcript is None:
+            return ChunkRelay(include_usage=request.include_usage, rename=self._rename)
+        if transcript.head is not None or request.body.get("logprobs") is not None:
+            return self._rewriting(request, transcript)
+        return RecordingRelay(transcript, include_usage=request.include_usage, rename=self._rename)
+
+    def _rewriting(self, request: LegRequest, transcript: Transcript) -> RewritingRelay:
+        return RewritingRelay(
+            transcript,
+            chat=request.endpoint is Endpoint.CHAT,
+            model=self._settings.model,
             include_usage=request.include_usage,
-            strip_token_ids=strip_token_ids,
-            rename=self._rename,
+            show_ids=request.include_token_ids,
         )
 
     async def _get_json(self, path: str) -> dict[str, Any]:

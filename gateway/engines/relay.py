@@ -7,7 +7,7 @@ answer without it.
 """
 
 import re
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,7 @@ from gateway.engines.sse import SseDecoder
 from gateway.errors import EngineFailed
 
 DONE: Final = b"[DONE]"
+ABORTED: Final = "abort"
 MAX_COUNT: Final = 2**53
 _NO_INDEX: Final = object()
 _TOKEN_IDS: Final = re.compile(rb',\s*"(?:prompt_)?token_ids":\s*(?:null|\[[\d,\s]*\])')
@@ -24,7 +25,9 @@ _TOKEN_IDS: Final = re.compile(rb',\s*"(?:prompt_)?token_ids":\s*(?:null|\[[\d,\
 Odd: TypeAlias = str | float | bool | list[Any] | None
 
 
-class _Delta(msgspec.Struct, gc=False):
+class Delta(msgspec.Struct, gc=False):
+    """A chat's piece."""
+
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
@@ -33,6 +36,7 @@ class _Delta(msgspec.Struct, gc=False):
     function_call: Any = None
 
     def says(self) -> bool:
+        """Whether anything of the answer is in it."""
         return bool(
             self.content
             or self.reasoning_content
@@ -43,17 +47,25 @@ class _Delta(msgspec.Struct, gc=False):
         )
 
 
-class _Choice(msgspec.Struct, gc=False):
+class Choice(msgspec.Struct, gc=False):
+    """An answer's piece."""
+
     index: Any = 0
-    delta: _Delta | Odd = None
+    delta: Delta | Odd = None
     text: Any = None
     token_ids: Any = None
+    prompt_token_ids: Any = None
     finish_reason: Any = None
 
     def tokens(self) -> int:
+        """How many tokens it has: by ids where the engine sends them, else one for each piece that says something."""
         if isinstance(self.token_ids, list):
             return len(self.token_ids)
-        return 1 if self.text or (isinstance(self.delta, _Delta) and self.delta.says()) else 0
+        return 1 if self.text or (isinstance(self.delta, Delta) and self.delta.says()) else 0
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: Any = None
 
 
 class EngineUsage(msgspec.Struct, gc=False):
@@ -61,6 +73,7 @@ class EngineUsage(msgspec.Struct, gc=False):
 
     prompt_tokens: Any = 0
     completion_tokens: Any = 0
+    prompt_tokens_details: _PromptDetails | Odd = None
 
 
 def usable_usage(usage: EngineUsage | Odd) -> Usage | None:
@@ -68,7 +81,11 @@ def usable_usage(usage: EngineUsage | Odd) -> Usage | None:
     if not isinstance(usage, EngineUsage):
         return None
     prompt = _count(usage.prompt_tokens)
-    return None if prompt is None else Usage(prompt, _count(usage.completion_tokens) or 0)
+    if prompt is None:
+        return None
+    details = usage.prompt_tokens_details
+    cached = _count(details.cached_tokens) if isinstance(details, _PromptDetails) else None
+    return Usage(prompt, _count(usage.completion_tokens) or 0, prompt, cached)
 
 
 def _count(value: Any) -> int | None:
@@ -78,10 +95,13 @@ def _count(value: Any) -> int | None:
     return int(value) if 0 <= value < MAX_COUNT and value == int(value) else None
 
 
-class _Chunk(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
+class Chunk(msgspec.Struct, gc=False):
+    """One event of a stream, as far as it is looked at."""
+
+    choices: list[Choice] | None = None
     usage: EngineUsage | Odd = None
     error: Any = None
+    prompt_token_ids: Any = None
 
 
 class Renaming:
@@ -96,6 +116,30 @@ class Renaming:
         return self._pattern.sub(lambda _: self._replacement, data, count=1)
 
 
+class Relay(Protocol):
+    """What a leg makes of a stream's bytes.
+
+    `tokens` of this leg so far, `usage` as the engine told it last, `done` once the end mark was seen, `finished` when
+    every choice has its finish reason, `cut_short` when the answer is over though the engine goes on, `failure` when
+    the engine sent an error or something that is not a chunk.
+    """
+
+    tokens: int
+    usage: Usage | None
+    done: bool
+    cut_short: bool
+    failure: EngineFailed | None
+
+    @property
+    def finished(self) -> bool: ...
+
+    def feed(self, data: bytes) -> bytes:
+        """What of these bytes goes on to the client."""
+
+    def conclude(self) -> bytes | None:
+        """The connection broke: what makes the answer whole, None where something of it is missing."""
+
+
 class ChunkRelay:
     """One stream's decoder and counter."""
 
@@ -107,7 +151,7 @@ class ChunkRelay:
         rename: Renaming | None = None,
     ) -> None:
         self._sse = SseDecoder()
-        self._decode = msgspec.json.Decoder(_Chunk).decode
+        self._decode = msgspec.json.Decoder(Chunk).decode
         self._index: Any = _NO_INDEX  # the last choice's: looking it up in a set for every token would cost more
         self._seen: set[Any] = set()
         self._ended: set[Any] = set()
@@ -117,6 +161,7 @@ class ChunkRelay:
         self.tokens = 0
         self.usage: Usage | None = None
         self.done = False
+        self.cut_short = False
         self.failure: EngineFailed | None = None
 
     @property
@@ -125,10 +170,7 @@ class ChunkRelay:
         return bool(self._seen) and self._seen == self._ended
 
     def feed(self, data: bytes) -> bytes:
-        """What of these bytes goes on to the client; `tokens`, `usage` and `done` tell what they held.
-
-        `failure` is set when the engine sends an error, or something that is not a chunk; what came before it counts.
-        """
+        """What of these bytes goes on to the client; what came before a failure counts."""
         # Nearly every read is one event with one token: it is decoded once and passed on as the bytes that came.
         if not self._sse.tail and data.count(b"\n") == 2 and data[:6] == b"data: " and data[-2:] == b"\n\n":
             chunk = self._chunk(data[6:-2])
@@ -136,14 +178,16 @@ class ChunkRelay:
             if chunk is not None and choices and len(choices) == 1 and not choices[0].finish_reason:
                 if chunk.usage is not None:
                     self.usage = usable_usage(chunk.usage) or self.usage
-                self._count(choices[0])
-                return self._clean(data) if self._strip_token_ids or self._rename else data
+                return self._one(chunk, choices[0], data)
         out: list[bytes] = []
         try:
             self._feed(data, out)
         except EngineFailed as error:
             self.failure = error
         return b"".join(out)
+
+    def conclude(self) -> bytes | None:
+        return None
 
     def _feed(self, data: bytes, out: list[bytes]) -> None:
         for payload in self._sse.feed(data):
@@ -154,15 +198,30 @@ class ChunkRelay:
             if chunk is None:
                 raise EngineFailed("The engine sent something that is not a chunk.")
             if chunk.error or not (chunk.choices or chunk.usage):
-                _raise_if_error(payload)
+                raise_if_error(payload)
             self.usage = usable_usage(chunk.usage) or self.usage
-            for choice in chunk.choices or ():
-                self._count(choice)
-            if chunk.choices or chunk.usage is None or self._include_usage:
-                out.append(b"data: " + self._clean(payload) + b"\n\n")
+            if any(choice.finish_reason == ABORTED for choice in chunk.choices or ()):
+                raise EngineFailed("The engine gave the answer up.")
+            out.append(self._event(chunk, b"data: " + payload + b"\n\n"))
 
-    def _count(self, choice: _Choice) -> None:
+    def _one(self, chunk: Chunk, choice: Choice, event: bytes) -> bytes:  # noqa: ARG002 - for a subclass
+        """The usual event: one choice that goes on."""
+        self._count(choice)
+        return self._clean(event) if self._strip_token_ids or self._rename else event
+
+    def _event(self, chunk: Chunk, event: bytes) -> bytes:
+        """Any event."""
+        for choice in chunk.choices or ():
+            self._count(choice)
+        shown = chunk.choices or chunk.usage is None or self._include_usage
+        return self._clean(event) if shown else b""
+
+    def _count(self, choice: Choice) -> None:
         self.tokens += choice.tokens()
+        self._mark(choice)
+
+    def _mark(self, choice: Choice) -> None:
+        """Remember which choices have begun and ended."""
         if choice.index == self._index and not choice.finish_reason:
             return
         self._index = choice.index
@@ -171,7 +230,7 @@ class ChunkRelay:
         if choice.finish_reason:
             self._ended.add(index)
 
-    def _chunk(self, payload: bytes) -> _Chunk | None:
+    def _chunk(self, payload: bytes) -> Chunk | None:
         try:
             return self._decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -191,8 +250,8 @@ class _Failure(msgspec.Struct):
     message: Any = None
 
 
-def _raise_if_error(payload: bytes) -> None:
-    """The engine's own words are for the log; clients get a message of ours."""
+def raise_if_error(payload: bytes) -> None:
+    """EngineFailed if it is an error: the engine's own words are for the log, clients get a message of ours."""
     failure = msgspec.json.decode(payload, type=_Failure)
     if not failure.error and failure.object != "error":
         return

@@ -8,9 +8,12 @@ import httpx2
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.engines.base import Endpoint, EngineFacts, LegRequest
+from gateway.engines.base import Endpoint, EngineFacts, LegRequest, Resumability, ResumeLevel
 from gateway.engines.openai import OpenAIEngine
-from gateway.engines.relay import ChunkRelay
+from gateway.engines.recording import RecordingRelay
+from gateway.engines.relay import ChunkRelay, Relay
+from gateway.engines.resume import continuation, obstacle, stop_matcher, token_limit, without_stops
+from gateway.engines.transcript import Transcript
 from gateway.errors import EngineFailed
 
 WANTED: Final = ("vllm:num_requests_", "vllm:kv_cache_usage_perc")
@@ -64,14 +67,61 @@ class VllmEngine(OpenAIEngine):
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise EngineFailed("The engine's /tokenize answers something else.") from error
 
+    def can_resume(self, request: LegRequest) -> Resumability:
+        """By token ids. Seeds do not carry over: the engine's source of chance begins anew with every leg."""
+        if why := obstacle(request):
+            return Resumability(ResumeLevel.NO, why)
+        transcript = request.transcript
+        if transcript is not None and transcript.broken:
+            return Resumability(ResumeLevel.NO, transcript.broken)
+        if transcript is not None and transcript.begun and not transcript.by_ids:
+            return super().can_resume(request)
+        if token_limit(request) is None and self._context_tokens is None:
+            return Resumability(ResumeLevel.NO, "the answer has no limit and the engine does not tell its own")
+        if request.body.get("temperature") == 0:
+            return Resumability(ResumeLevel.REPLAY)
+        return Resumability(ResumeLevel.TOKEN, "the engine draws anew after a cut")
+
     def _body(self, request: LegRequest) -> dict[str, Any]:
         body = super()._body(request)
         if request.stream:
             body["return_token_ids"] = True
-        return body
+        return without_stops(body) if _matched_here(request) else body
 
-    def _relay(self, request: LegRequest, *, strip_token_ids: bool = False) -> ChunkRelay:
-        return super()._relay(request, strip_token_ids=strip_token_ids or not request.include_token_ids)
+    def _rest(self, request: LegRequest, transcript: Transcript, left: int | None) -> dict[str, Any]:
+        if not transcript.by_ids:
+            return super()._rest(request, transcript, left)
+        prompt = [*transcript.prompt_ids, *transcript.token_ids]
+        body = self._streaming({**continuation(request, prompt, left), "model": self._engine_model})
+        body["return_token_ids"] = True
+        return without_stops(body)
+
+    def _relay(self, request: LegRequest) -> Relay | None:
+        transcript = request.transcript
+        if not request.stream:
+            return None
+        if transcript is not None and _matched_here(request):
+            transcript.stops = stop_matcher(request.body)
+            return self._rewriting(request, transcript)
+        if transcript is not None and transcript.head is None and request.body.get("logprobs") is None:
+            return RecordingRelay(
+                transcript,
+                include_usage=request.include_usage,
+                strip_token_ids=not request.include_token_ids,
+                rename=self._rename,
+            )
+        if transcript is not None:
+            return self._rewriting(request, transcript)
+        return ChunkRelay(
+            include_usage=request.include_usage,
+            strip_token_ids=not request.include_token_ids,
+            rename=self._rename,
+        )
+
+
+def _matched_here(request: LegRequest) -> bool:
+    """Whether the gateway looks for the stop strings itself, so that one may straddle a cut."""
+    return request.transcript is not None and stop_matcher(request.body) is not None
 
 
 def _gauges(text: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.engines.base import EngineState
-from gateway.runtime.instrument import JobEnd
+from gateway.runtime.instrument import JobEnd, Resumption
 
 LOGGER: Final = "andante"
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({})))
@@ -71,6 +71,14 @@ class LogInstrument:
 
     def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:
         self._logger.warning("leg_failed", extra={"model": model, "engine": engine_id, "code": code, "detail": detail})
+
+    def leg_paused(self, model: str, engine_id: str, reason: str) -> None:
+        self._logger.info("leg_paused", extra={"model": model, "engine": engine_id, "reason": reason})
+
+    def resumed(self, model: str, cost: Resumption) -> None:
+        fields = {"engine": cost.engine_id, "level": cost.level, "ttft_s": _rounded(cost.ttft_s)}
+        counts = {"resent_tokens": cost.resent_tokens, "cached_tokens": cost.cached_tokens}
+        self._logger.info("resumed", extra={"model": model, **fields, **counts})
 
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
         fields = {"model": model, "engine": engine_id, "state": str(state), "detail": detail or None}

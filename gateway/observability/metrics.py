@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from gateway.engines.base import EngineState
-from gateway.runtime.instrument import JobEnd
+from gateway.runtime.instrument import JobEnd, Resumption
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -27,6 +27,17 @@ class MetricsInstrument:
         self._queue_s = _seconds("andante_queue", "Arrival to the first engine.", registry)
         self._ttft_s = _seconds("andante_ttft", "Arrival to the first token.", registry)
         self._tpot_s = _seconds("andante_tpot", "Time per output token after the first.", registry)
+
+        place = ["model", "engine"]
+        self._paused = Counter(
+            "andante_legs_paused", "Engine runs stopped to go on later.", [*place, "reason"], registry=registry
+        )
+        self._resumed = Counter(
+            "andante_legs_resumed", "Engine runs that went on after a cut.", [*place, "level"], registry=registry
+        )
+        self._resent = Counter("andante_resent_tokens", "Tokens sent again after a cut.", place, registry=registry)
+        self._cached = Counter("andante_resent_cached_tokens", "Those still known there.", place, registry=registry)
+        self._resume_ttft_s = _seconds("andante_resume_ttft", "A resumed run's time to its first token.", registry)
 
     def render(self) -> bytes:
         """The exposition text."""
@@ -52,6 +63,17 @@ class MetricsInstrument:
 
     def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:  # noqa: ARG002 - for logs
         self._legs.labels(model, engine_id, code).inc()
+
+    def leg_paused(self, model: str, engine_id: str, reason: str) -> None:
+        self._paused.labels(model, engine_id, reason).inc()
+
+    def resumed(self, model: str, cost: Resumption) -> None:
+        self._resumed.labels(model, cost.engine_id, cost.level).inc()
+        self._resent.labels(model, cost.engine_id).inc(cost.resent_tokens)
+        if cost.cached_tokens is not None:
+            self._cached.labels(model, cost.engine_id).inc(cost.cached_tokens)
+        if cost.ttft_s is not None:
+            self._resume_ttft_s.labels(model).observe(cost.ttft_s)
 
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:  # noqa: ARG002
         self._ready.labels(model, engine_id).set(1 if state is EngineState.READY else 0)

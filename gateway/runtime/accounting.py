@@ -1,18 +1,19 @@
 """What a job has used and how it ended, told to the scheduler, the tenant's limits and whoever watches."""
 
-from gateway.core.scheduler import Progress
 from gateway.errors import GatewayError
 from gateway.runtime.instrument import Instrument, JobEnd
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import Stream
 
 
-def observe(pool: Pool, stream: Stream, instrument: Instrument) -> None:
+def observe(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> None:
     """Charge what was produced since the last time: once a tick, not once a token."""
     usage = stream.usage
     produced = stream.produced
-    pool.scheduler.observe(stream.request.id, Progress(produced, usage.prompt_tokens if usage is not None else None))
-    pool.scheduler.delivered(stream.request.id, stream.delivered)
+    job_id = stream.request.id
+    prompt, cached = (None, None) if usage is None else (usage.prompt_tokens, usage.cached_tokens)
+    pool.scheduler.observe(job_id, produced, now, prompt_tokens=prompt, cached_tokens=cached)
+    pool.scheduler.delivered(job_id, stream.delivered, now)
     if produced > stream.flushed:
         instrument.tokens(pool.settings.model, produced - stream.flushed)
         stream.flushed = produced

@@ -58,7 +58,7 @@ class Caretaker:
         for stream in self._owner.streams:
             if stream.produced != stream.flushed:
                 pool = self._owner.pool(stream.request.model)
-                observe(pool, stream, self._instrument)
+                observe(pool, stream, self._instrument, self._clock.now())
                 if stream.engine_id is not None:
                     pool.hears(stream.engine_id)
 
@@ -82,7 +82,7 @@ class Caretaker:
                 place = (stream.request.model, stream.engine_id)
                 heard[place] = max(heard.get(place, 0.0), stream.last_heard)
         for stream in self._owner.streams:
-            if stream.engine_id is None or stream.first_token_at is not None:
+            if stream.engine_id is None or not (stream.first_token_at is None or stream.can_go_on):
                 continue
             model = stream.request.model
             if self._owner.pool(model).is_down(stream.engine_id) and now - heard[model, stream.engine_id] > FROZEN_S:
@@ -95,10 +95,19 @@ class Caretaker:
         if stream.blocked_at is not None:
             if now - stream.blocked_at > self._timeouts.stalled_s:
                 self._owner.give_up(stream, "client_stalled")
+        elif stream.course.left_at is not None and self._is_stranded(stream, now):
+            stream.failed(EngineFailed("No engine came back to go on with the answer."))
         elif stream.engine_id is not None and now - stream.last_heard > self._patience(stream):
             stream.failed(EngineFailed("The engine fell silent."))
         elif now - stream.last_sent > self._timeouts.keepalive_s:
             stream.comment()
+
+    def _is_stranded(self, stream: Stream, now: float) -> bool:
+        """Whether a stream that was cut has waited too long for an engine of its pool to be well."""
+        pool = self._owner.pool(stream.request.model)
+        left_at = stream.course.left_at
+        waits = stream.engine_id is None and left_at is not None and not stream.parked
+        return waits and not pool.ready and now - (left_at or now) > pool.settings.failover_wait_s
 
     def _patience(self, stream: Stream) -> float:
         """How long an engine may be silent at this point of a stream (s)."""

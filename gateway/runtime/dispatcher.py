@@ -5,12 +5,13 @@ Everything runs on one event loop and nothing here waits while it holds a half-m
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Coroutine, Sequence
 from typing import Final
 
 from gateway.clock import Clock
 from gateway.core.job import JobSpec
-from gateway.core.plan import Plan, Reject
+from gateway.core.plan import Plan, Reject, Resume, Start
 from gateway.core.scheduler import LegEnded
 from gateway.errors import (
     Draining,
@@ -25,11 +26,11 @@ from gateway.errors import (
 from gateway.runtime.accounting import job_end, observe
 from gateway.runtime.caretaker import Caretaker, ClientTimeouts
 from gateway.runtime.instrument import Instrument
+from gateway.runtime.legs import ABORT_SETTLE_S, Legs
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import JobRequest, Stream
 
 FIRST_PROBES_S: Final = 5.0
-ABORT_SETTLE_S: Final = 0.05  # an engine notices a closed connection within about 35 ms; its room is ours after that
 
 
 class Dispatcher:
@@ -47,6 +48,7 @@ class Dispatcher:
         self._instrument = instrument
         self._timeouts = timeouts
         self._streams: dict[str, Stream] = {}
+        self._legs = Legs(instrument, clock, self._spawn, self._consider)
         self._wakeups: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
@@ -117,19 +119,36 @@ class Dispatcher:
         pool = self.pool(request.model)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
-        now = self._clock.now()
-        spec = JobSpec(request.id, request.tenant, request.prompt_tokens, request.max_tokens, request.weight)
-        pool.scheduler.add(spec, now)
+        pool.scheduler.add(_spec(pool, request), self._clock.now())
         stream = Stream(request, self, self._clock)
         self._streams[request.id] = stream
         self._idle.clear()
         self._instrument.job_queued(request.model)
-        self._plan(pool)
+        self._consider(pool)
         return stream
 
     def cancel(self, stream: Stream) -> None:
         """The client left. A stream that has ended is left as it is."""
         self.give_up(stream, "cancelled")
+
+    def park(self, stream: Stream) -> None:
+        """The reader is away: give engine and place in the queue up and keep what was said, where that is possible."""
+        if stream.request.id in self._streams and not stream.parked:
+            self._legs.park(self._pools[stream.request.model], stream, self._clock.now())
+
+    def unpark(self, stream: Stream) -> None:
+        """The reader is back: the job queues again and goes on. QueueFull, QueueShareFull."""
+        job_id = stream.request.id
+        if job_id not in self._streams or not stream.parked:
+            return
+        if self._legs.leaving(job_id):
+            asyncio.get_running_loop().call_later(ABORT_SETTLE_S, self.unpark, stream)
+            return
+        pool = self._pools[stream.request.model]
+        pool.scheduler.add(_spec(pool, stream.request), self._clock.now())
+        stream.parked = False
+        observe(pool, stream, self._instrument, self._clock.now())
+        self._consider(pool)
 
     def leg_over(self, stream: Stream, error: EngineError | None) -> None:
         """StreamOwner: an engine finished the job or broke; the job ends, or waits for another engine."""
@@ -138,30 +157,60 @@ class Dispatcher:
         pool = self._pools[stream.request.model]
         engine_id = stream.engine_id
         if error is None or engine_id is None:
+            if engine_id is not None:
+                pool.hears(engine_id)
             self._conclude(stream, error)
             return
         detail = str(error)
         self._instrument.leg_failed(pool.settings.model, engine_id, error.code, detail)
         if isinstance(error, EngineBusy):
             pool.busy(engine_id)
-        if self._retry(pool, stream, engine_id, error):
-            observe(pool, stream, self._instrument)
-            stream.drop_leg()
+        elif isinstance(error, EngineFailed):
+            pool.struck(engine_id, lambda: self._consider(pool))
+        if self._goes_on(pool, stream, engine_id, error):
+            observe(pool, stream, self._instrument, self._clock.now())
+            self._legs.let_go(pool, stream, self._clock.now())
             # A full engine may have the job again, when it has room.
-            pool.scheduler.leg_ended(stream.request.id, LegEnded(failed=not isinstance(error, EngineBusy)))
-            self._plan(pool)
+            pool.scheduler.leg_ended(
+                stream.request.id, LegEnded(failed=not isinstance(error, EngineBusy)), self._clock.now()
+            )
+            self._consider(pool)
         else:
             self._conclude(stream, error)
 
-    def _retry(self, pool: Pool, stream: Stream, engine_id: str, error: EngineError) -> bool:
-        if stream.produced:
+    def _goes_on(self, pool: Pool, stream: Stream, engine_id: str, error: EngineError) -> bool:
+        """Whether another leg may follow a broken one."""
+        if stream.produced and not stream.course.open:
             return False
         if isinstance(error, EngineBusy):
             return True  # it waits in our queue, for as long as anyone may
-        attempts_left = stream.legs < pool.settings.attempts
-        return isinstance(error, EngineFailed) and attempts_left and pool.ready_besides(engine_id)
+        if not stream.produced and not isinstance(error, EngineFailed):
+            return False
+        if stream.course.failed(stream.produced) >= pool.settings.attempts:
+            return False
+        # Who has read a beginning waits for an engine to come back; who has not may as well ask again.
+        return stream.produced > 0 or pool.ready_besides(engine_id)
+
+    def drain_engine(self, pool: Pool, engine_id: str) -> int:
+        """Give an engine no new work, and move what can go on elsewhere; how many streams move. EngineNotFound."""
+        pool.drain(engine_id)
+        if not pool.ready:
+            return 0  # nobody would take them: they end where they are
+        now = self._clock.now()
+        here = [stream for stream in self._streams.values() if stream.engine_id == engine_id]
+        mine = [stream for stream in here if stream.request.model == pool.settings.model]
+        return sum(self._legs.pause(pool, stream, now, "drain") for stream in mine)
 
     # ---- plans
+
+    def _consider(self, pool: Pool) -> None:
+        """Something happened: plan now if that is due, else when it is."""
+        now = self._clock.now()
+        at = pool.scheduler.plan_at
+        if at is not None and at <= now:
+            self._plan(pool)
+        else:
+            self._wake(pool, at, now)
 
     def _plan(self, pool: Pool) -> None:
         now = self._clock.now()
@@ -172,10 +221,11 @@ class Dispatcher:
     def _apply(self, pool: Pool, plan: Plan, now: float) -> None:
         for reject in plan.reject:
             self._reject(reject)
-        for start in plan.start:
-            stream = self._streams[start.job_id]
-            stream.begin(start.engine_id, now)
-            self._spawn(self._run_leg(pool, stream, start.engine_id))
+        for pause in plan.pause:
+            self._legs.pause(pool, self._streams[pause.job_id], now, pause.reason)
+        placed: tuple[Start | Resume, ...] = (*plan.start, *plan.resume)
+        for place in placed:
+            self._legs.begin(pool, self._streams[place.job_id], place.engine_id, now)
 
     def _reject(self, reject: Reject) -> None:
         stream = self._streams[reject.job_id]
@@ -186,31 +236,10 @@ class Dispatcher:
         handle = self._wakeups.pop(pool.settings.model, None)
         if handle is not None:
             handle.cancel()
-        if wake_at is not None:
+        if wake_at is not None and wake_at < math.inf:
             loop = asyncio.get_running_loop()
             delay = max(0.0, wake_at - now)
             self._wakeups[pool.settings.model] = loop.call_later(delay, self._plan, pool)
-
-    async def _run_leg(self, pool: Pool, stream: Stream, engine_id: str) -> None:
-        number = stream.legs
-        try:
-            leg = await pool.engine(engine_id).start(stream.leg_request(), stream)
-        except EngineFailed as error:
-            pool.unreachable(engine_id, lambda: self._plan(pool))
-            failure: EngineError = error
-        except EngineBusy as error:
-            failure = error
-        except Exception as error:  # noqa: BLE001 - the task's edge: a bug in an adapter must not leave a client waiting
-            self._instrument.leg_failed(pool.settings.model, engine_id, "internal_error", repr(error))
-            failure = EngineFailed("The request could not be sent.")
-        else:
-            if stream.on_leg(number):
-                stream.attach_leg(leg)
-            else:
-                leg.abort()
-            return
-        if stream.on_leg(number):
-            stream.failed(failure)
 
     # ---- ends
 
@@ -218,21 +247,21 @@ class Dispatcher:
         """Take the job out of the scheduler, whatever it was doing; its engine's room follows when it is free."""
         pool = self._pools[stream.request.model]
         job_id = stream.request.id
-        observe(pool, stream, self._instrument)
-        pool.scheduler.remove(job_id)
+        if not stream.parked:
+            observe(pool, stream, self._instrument, self._clock.now())
+            finished = error is None and outcome is None
+            pool.scheduler.remove(job_id, self._clock.now(), finished=finished)
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
+        if engine_id is not None and (cost := stream.course.end_leg(stream.usage, self._clock.now())) is not None:
+            self._instrument.resumed(pool.settings.model, cost)
         self._leave(stream, error, outcome=outcome)
         if engine_id is None:
-            self._plan(pool)
+            self._consider(pool)
         elif aborted:
-            asyncio.get_running_loop().call_later(ABORT_SETTLE_S, self._free, pool, job_id)
+            self._legs.free_later(pool, job_id)
         else:
-            self._free(pool, job_id)
-
-    def _free(self, pool: Pool, job_id: str) -> None:
-        pool.scheduler.leg_ended(job_id, LegEnded())
-        self._plan(pool)
+            self._legs.free(pool, job_id)
 
     def _leave(self, stream: Stream, error: GatewayError | None, *, outcome: str | None) -> None:
         """Book the job, tell its client, forget it."""
@@ -249,6 +278,11 @@ class Dispatcher:
         request.meter.release(0 if free else end.prompt_tokens + end.completion_tokens)
         self._instrument.job_ended(end)
         stream.finish(error)
+
+    def place(self, stream: Stream) -> int | None:
+        """How many jobs are before this one in the queue; None when it does not wait."""
+        pool = self._pools[stream.request.model]
+        return pool.scheduler.place_in_queue(stream.request.id)
 
     # ---- for the caretaker
 
@@ -267,3 +301,15 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _spec(pool: Pool, request: JobRequest) -> JobSpec:
+    return JobSpec(
+        request.id,
+        request.tenant,
+        request.prompt_tokens,
+        request.max_tokens,
+        request.weight,
+        request.pace,
+        resumable=bool(pool.resumability(request.leg)),
+    )

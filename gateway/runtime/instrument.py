@@ -24,6 +24,22 @@ class JobEnd:
     legs: int
 
 
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What it cost to go on after a cut: never the tenant's, always somebody's.
+
+    `level`: how exactly; `ttft_s`: from the request to its first new token, None when none came; `resent_tokens`: the
+    prompt and answer that the engine had to know again; `cached_tokens`: those that it still knew, None where it does
+    not tell.
+    """
+
+    engine_id: str
+    level: str
+    ttft_s: float | None
+    resent_tokens: int
+    cached_tokens: int | None
+
+
 class Instrument(Protocol):
     """Hooks; none may block or raise."""
 
@@ -38,6 +54,12 @@ class Instrument(Protocol):
 
     def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:
         """A run at an engine broke; the job may go on elsewhere. `detail` is for the log only."""
+
+    def leg_paused(self, model: str, engine_id: str, reason: str) -> None:
+        """A run at an engine was stopped by us and will go on; `reason` is the plan's, or "drain", or "away"."""
+
+    def resumed(self, model: str, cost: Resumption) -> None:
+        """A run that went on from where an earlier one was cut is over."""
 
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
         """An engine's health changed."""
@@ -67,6 +89,14 @@ class Instruments:
     def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:
         for part in self._parts:
             part.leg_failed(model, engine_id, code, detail)
+
+    def leg_paused(self, model: str, engine_id: str, reason: str) -> None:
+        for part in self._parts:
+            part.leg_paused(model, engine_id, reason)
+
+    def resumed(self, model: str, cost: Resumption) -> None:
+        for part in self._parts:
+            part.resumed(model, cost)
 
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
         for part in self._parts:

@@ -6,13 +6,14 @@ then read in one gulp, so that reading and writing follow the reading, not the g
 """
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.clock import Clock
 from gateway.core.pace import Pace
-from gateway.engines.base import Endpoint, Leg, LegRequest, Usage
+from gateway.engines.base import Endpoint, Engine, Leg, LegRequest, Usage
 from gateway.errors import EngineError, GatewayError
+from gateway.runtime.course import Course
 from gateway.runtime.sizing import PromptSize
 
 GROUP_LEAD_S: Final = 1.0
@@ -92,11 +93,14 @@ class Stream:
         self.last_sent = self.arrived
         self.blocked_at: float | None = None
         self.engine_id: str | None = None
+        self.course = Course(request.leg)
+        self.parked = False  # its reader is away: no engine, no place in the queue
         self.abandoned = False  # nobody reads: what was sent must not look like all of it
         self._owner = owner
         self._now = clock.now
         self._call_later = loop.call_later
         self._leg: Leg | None = None
+        self._unheard = True  # the present leg has no token yet
         self._outlet: Outlet | None = None
         self._held: list[bytes] = []
         self._gulp: asyncio.TimerHandle | None = None
@@ -111,9 +115,8 @@ class Stream:
         self.last_heard = now
         if tokens:
             self.produced += tokens
-            if self.first_token_at is None:
-                self.first_token_at = now
-                self.release_head()
+            if self._unheard:
+                self._hear(now)
         if self._outlet is None:
             self._held.append(data)
             if len(self._held) >= MAX_HELD:
@@ -147,18 +150,24 @@ class Stream:
             self._leg.abort()
         self._leg_over(error if isinstance(error, EngineError) else EngineError(str(error)))
 
-    def begin(self, engine_id: str, now: float) -> None:
-        """A leg was planned."""
-        self.engine_id = engine_id
+    def begin(self, engine: Engine, now: float) -> bool:
+        """A leg was planned; False when the engine cannot go on with this stream."""
+        self.engine_id = engine.settings.id
         self.legs += 1
         self.last_heard = now
+        self._unheard = True
         if self.started_at is None:
             self.started_at = now
+        return self.course.begin(engine, self.produced, now, seen=self._outlet is not None)
 
     def leg_request(self) -> LegRequest:
-        """The present leg's request; ids are never used twice, since an engine may still know the old one."""
-        leg = self.request.leg
-        return leg if self.legs == 1 else replace(leg, id=f"{leg.id}-{self.legs}")
+        """The present leg's request."""
+        return self.course.leg_request()
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it may lose its engine now: nothing was said yet, or a next leg goes on from what was."""
+        return self.course.open if self.produced else self.request.leg.stream
 
     def on_leg(self, number: int) -> bool:
         """Whether that leg is still the present one."""
@@ -220,6 +229,8 @@ class Stream:
     def drop_leg(self) -> bool:
         """Abort the leg; True when there was one at an engine."""
         leg, self._leg = self._leg, None
+        if not self.produced and self._outlet is None:
+            self._held.clear()
         if self._gulp is not None:
             self._gulp.cancel()
             self._gulp = None
@@ -229,6 +240,14 @@ class Stream:
         return had
 
     # ---- inside
+
+    def _hear(self, now: float) -> None:
+        """The leg's first token."""
+        self._unheard = False
+        self.course.spoke(now)
+        if self.first_token_at is None:
+            self.first_token_at = now
+            self.release_head()
 
     def _leg_over(self, error: EngineError | None) -> None:
         self._leg = None

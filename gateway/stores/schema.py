@@ -9,7 +9,9 @@ from typing import Final
 
 from gateway.errors import ConfigError
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+Steps = tuple[tuple[str, ...], ...]
+
+MIGRATIONS: Final[Steps] = (
     (
         """
         CREATE TABLE api_keys (
@@ -37,7 +39,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection, steps: Steps = MIGRATIONS) -> None:
     """Bring a file up to date. Raises ConfigError if a later version of the program made it.
 
     The lock is taken before the version is read: of two processes that open a file at once, one migrates it.
@@ -45,13 +47,13 @@ def migrate(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
+        if version > len(steps):
             raise ConfigError(
-                f"store.path: the file has schema version {version}, this program knows {len(MIGRATIONS)}."
+                f"store.path: the file has schema version {version}, this program knows {len(steps)}."
                 " Use the program's later version."
             )
-        for statements in MIGRATIONS[version:]:
+        for statements in steps[version:]:
             for statement in statements:
                 connection.execute(statement)
         # A pragma takes no parameters; the number is our own.
-        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")

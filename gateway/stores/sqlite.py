@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.errors import ConfigError, Unavailable
-from gateway.stores.schema import migrate
+from gateway.stores.schema import MIGRATIONS, Steps, migrate
 
 
-def open_database(path: Path, *, busy_timeout_s: float = 2.0) -> sqlite3.Connection:
+def open_database(
+    path: Path, *, busy_timeout_s: float = 2.0, steps: Steps = MIGRATIONS, durable: bool = True
+) -> sqlite3.Connection:
     """Open the file, and make it (mode 0600) if there is none. Raises ConfigError if it cannot be used.
 
-    `busy_timeout_s` is the longest wait in seconds for another process that is writing. Readers never wait.
+    `busy_timeout_s` is the longest wait in seconds for another process that is writing. Readers never wait. `steps`
+    make its tables; `durable`: what is committed survives a power cut.
     """
     try:
         _make_private(path)
@@ -33,8 +36,8 @@ def open_database(path: Path, *, busy_timeout_s: float = 2.0) -> sqlite3.Connect
         raise ConfigError(f"store.path: the file cannot be opened: {error}.") from error
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        migrate(connection)
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        migrate(connection, steps)
     except sqlite3.Error as error:
         connection.close()
         raise ConfigError(f"store.path: the file cannot be used: {error}.") from error
@@ -45,12 +48,12 @@ def open_database(path: Path, *, busy_timeout_s: float = 2.0) -> sqlite3.Connect
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(store: str = "key") -> Iterator[None]:
     """Turn SQLite's errors into Unavailable; the cause is kept for the log."""
     try:
         yield
     except sqlite3.Error as error:
-        raise Unavailable("The key store cannot be used now.", retry_after_s=1.0) from error
+        raise Unavailable(f"The {store} store cannot be used now.", retry_after_s=1.0) from error
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from gateway.core.tuning import Tuning
 from gateway.emulator.blocks import BLOCK_TOKENS
 from gateway.emulator.profiles import A10G_7B, Profile
 from loadgen.simulator.engine import SimEngine
-from loadgen.simulator.world import Gateway, Run, Setup, World
+from loadgen.simulator.setup import Gateway, Run, Setup
+from loadgen.simulator.world import World
 from loadgen.workload import Workload
 
 ADMIT_EVERY: Final = 10

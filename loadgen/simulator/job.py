@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.core.job import JobSpec
 from gateway.core.qoe import Delivery, Ending, exact_qoe
 from gateway.emulator.sequences import Sequence
 from loadgen.records import JobRecord, Outcome
@@ -30,6 +31,20 @@ class SimJob:
     engine_id: str | None = None
     sequence: Sequence | None = None
     runs: list[tuple["array[float]", int]] = field(default_factory=list)
+
+    def spec(self) -> JobSpec:
+        """The job as its gateway hears of it, and what only a simulator knows."""
+        request = self.request
+        return JobSpec(
+            self.id,
+            request.client,
+            request.input_tokens,
+            None,
+            request.weight,
+            request.pace,
+            resumable=True,
+            known_output=request.output_tokens,
+        )
 
     def times(self) -> Iterator[float]:
         """When each token was delivered (seconds from the start of the run)."""
@@ -102,7 +117,7 @@ class SimJob:
                 delay += free - due
                 free += slot
                 due += slot
-                shown = (shown if shown > at else at) + slot
+                shown = (max(at, shown)) + slot
         count = self.produced
         if not count:
             return 0.0, 0.0

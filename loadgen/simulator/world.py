@@ -1,67 +1,23 @@
 """The event loop of a simulation: arrivals, iterations, plans, in the order of their times.
 
-Rules of this file: the scheduler is the gateway's own and hears exactly what a live gateway tells it; ties are broken by
-the order in which events were made, so that one seed gives one run; nothing reads a clock but to time the decisions.
+Rules of this file: the scheduler is the gateway's own and hears exactly what a live gateway tells it; ties are broken
+by the order in which events were made, so that one seed gives one run; nothing reads a clock but to time the decisions.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
-from gateway.core.capacity import EngineCapacity
-from gateway.core.job import JobSpec
-from gateway.core.latency import IterationModel
-from gateway.core.plan import Plan
-from gateway.core.policies import PolicyRule
+from gateway.core.plan import Plan, Resume, Start
 from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
-from gateway.core.tuning import Tuning
-from gateway.core.waiting_room import QueueLimits
 from gateway.emulator.profiles import Profile
 from gateway.errors import GatewayError
-from loadgen.gaps import GapMeter
 from loadgen.simulator.engine import Leg, SimEngine
 from loadgen.simulator.job import SimJob
+from loadgen.simulator.setup import INPUT_PRICE, OUTPUT_PRICE, Gateway, Run, Setup, share_of
 from loadgen.workload import Request, Workload
-
-NO_QUEUE_LIMITS: Final = QueueLimits(max_jobs=1 << 60, max_jobs_per_tenant=1 << 60, timeout_s=float("inf"))
-INPUT_PRICE: Final = 1.0
-OUTPUT_PRICE: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """How a workload is served: the engines, the rule, and what the gateways are like."""
-
-    engines: tuple[Profile, ...]
-    rule: PolicyRule
-    tuning: Tuning
-    limits: QueueLimits = NO_QUEUE_LIMITS
-    gateways: int = 1
-    staleness_s: float = 0.05
-
-
-@dataclass(slots=True, eq=False)
-class Gateway:
-    """One gateway: its scheduler, and for when it has planned to plan."""
-
-    number: int
-    scheduler: Scheduler
-    next_plan: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """What came of a simulation; `gap` and `plan_ms` are sampled at every plan."""
-
-    jobs: list[SimJob] = field(default_factory=list)
-    gap: GapMeter = field(default_factory=GapMeter)
-    plan_ms: list[float] = field(default_factory=list)
-    plans: list[tuple[float, Plan]] = field(default_factory=list)
-    engine_s: float = 0.0
-    ended_s: float = 0.0
 
 
 class World:
@@ -118,7 +74,7 @@ class World:
         engine.removed = True
         self.run_.engine_s += self.now - engine.born_s
         for gateway in self._gateways:
-            gateway.scheduler.engine(engine_id, self._capacity(engine.profile, ready=False), self.now)
+            gateway.scheduler.engine(engine_id, share_of(engine.profile, self._setup.gateways, ready=False), self.now)
         for leg in tuple(engine.legs.values()):
             if not leg.stopped:
                 self._sync(leg)
@@ -136,18 +92,12 @@ class World:
         engine = self._engines[engine_id]
         engine.removed = True
         for gateway in self._gateways:
-            gateway.scheduler.engine(engine_id, self._capacity(engine.profile, ready=False), self.now)
+            gateway.scheduler.engine(engine_id, share_of(engine.profile, self._setup.gateways, ready=False), self.now)
 
     def _offer(self, engine: SimEngine) -> None:
         for gateway in self._gateways:
-            gateway.scheduler.engine(engine.id, self._capacity(engine.profile, ready=True), self.now)
+            gateway.scheduler.engine(engine.id, share_of(engine.profile, self._setup.gateways, ready=True), self.now)
             self._consider(gateway)
-
-    def _capacity(self, profile: Profile, *, ready: bool) -> EngineCapacity:
-        """Each gateway has an equal share of every engine."""
-        shares = self._setup.gateways
-        model = IterationModel(profile.a_s, profile.b_s, profile.c_s, 1 / profile.prefill_tokens_per_s)
-        return EngineCapacity(max(1, profile.max_num_seqs // shares), profile.kv_tokens // shares, ready, model)
 
     def _step(self, engine: SimEngine) -> None:
         """Begin the engine's next iteration, if there is work."""
@@ -193,18 +143,8 @@ class World:
         gateway = self._gateways[index % len(self._gateways)]
         job = SimJob(request, f"j{request.index}", gateway.number)
         self.run_.jobs.append(job)
-        spec = JobSpec(
-            job.id,
-            request.client,
-            request.input_tokens,
-            None,
-            request.weight,
-            request.pace,
-            resumable=True,
-            known_output=request.output_tokens,
-        )
         try:
-            gateway.scheduler.add(spec, self.now)
+            gateway.scheduler.add(job.spec(), self.now)
         except GatewayError:
             job.outcome, job.ended_s = "rejected", self.now
             return
@@ -287,32 +227,31 @@ class World:
             for leg in self._legs.values():
                 if leg.job.gateway == gateway.number:
                     self._sync(leg)
-            self.run_.gap.sample(self.now, self._served, self._backlogged())
+            self._sample_gap()
         began = perf_counter()
         plan = scheduler.plan(self.now)
         self.run_.plan_ms.append(1000 * (perf_counter() - began))
         if self._keep_plans and plan:
             self.run_.plans.append((self.now, plan))
-        self._apply(gateway, plan)
+        self._apply(plan)
         if plan.start or plan.resume:
             # Who has nothing waiting now may have again at the next plan: the meter must see that it had not between.
-            self.run_.gap.sample(self.now, self._served, self._backlogged())
+            self._sample_gap()
         self._consider(gateway)
 
-    def _backlogged(self) -> set[str]:
-        found: set[str] = set()
-        for gateway in self._gateways:
-            found |= gateway.scheduler.backlogged()
-        return found
+    def _sample_gap(self) -> None:
+        backlogged = set().union(*(each.scheduler.backlogged() for each in self._gateways))
+        self.run_.gap.sample(self.now, self._served, backlogged)
 
-    def _apply(self, gateway: Gateway, plan: Plan) -> None:
+    def _apply(self, plan: Plan) -> None:
         for reject in plan.reject:
             job = self._jobs.pop(reject.job_id)
             job.outcome, job.ended_s = "rejected", self.now
         for pause in plan.pause:
             self._stop(self._legs[pause.job_id])
             self._jobs[pause.job_id].pauses += 1
-        for move in (*plan.start, *plan.resume):
+        moves: tuple[Start | Resume, ...] = (*plan.start, *plan.resume)
+        for move in moves:
             self._begin(self._jobs[move.job_id], self._engines[move.engine_id])
 
     def _begin(self, job: SimJob, engine: SimEngine) -> None:
@@ -364,13 +303,3 @@ class World:
 
     def _scheduler(self, job: SimJob) -> Scheduler:
         return self._gateways[job.gateway].scheduler
-
-
-def simulate(workload: Workload, setup: Setup) -> Run:
-    """Serve the workload; the same arguments give the same run."""
-    return World(workload, setup).run()
-
-
-def clients(requests: Sequence[Request]) -> list[str]:
-    """The clients of a workload in order of appearance."""
-    return list(dict.fromkeys(request.client for request in requests))

@@ -8,13 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from loadgen.studies import vtc, vtc_figures
+from loadgen.studies import beyond, vtc, vtc_figures
 from loadgen.studies.table import Table
 
 Study = Callable[[argparse.Namespace], Sequence[Table]]
 
 STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
     {
+        "beyond": beyond.run_beyond,
+        "slack": beyond.run_slack,
         "vtc-table2": vtc.run,
         "vtc-figures": vtc_figures.run,
     }

@@ -36,8 +36,8 @@ async def test_a_failure_after_the_headers_is_an_event(client: httpx2.AsyncClien
 
 @pytest.mark.parametrize("fault", ["die_after_tokens", "garbage_after_tokens", "error_after_tokens"])
 async def test_an_engine_that_breaks_in_the_middle(client: httpx2.AsyncClient, fault: str) -> None:
-    """What came is kept, then a well-formed error and no [DONE]."""
-    events = events_of(await lines_of(client, chat(emulator_faults={fault: 3})))
+    """What came is kept, then a well-formed error and no [DONE], where the answer cannot go on."""
+    events = events_of(await lines_of(client, chat(emulator_faults={fault: 3}, presence_penalty=0.1)))
 
     assert "[DONE]" not in events
     assert events[-1]["error"]["code"] == "engine_failed"

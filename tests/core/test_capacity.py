@@ -5,38 +5,61 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity, EngineLoad, tokens_to_reserve
+from gateway.core.job import Job, JobSpec
+from gateway.core.latency import IterationModel
+
+PRIOR = IterationModel(0.01, 0.0, 0.0, 0.001)
+
+
+def job(number: int, prompt: int = 10) -> Job:
+    return Job(JobSpec(f"job-{number}", "t", prompt), arrived=0.0, order=number, prompt_tokens=prompt)
+
+
+def load(capacity: EngineCapacity, *held: int) -> EngineLoad:
+    """An engine with one leg for each number of tokens."""
+    made = EngineLoad("e", capacity, PRIOR)
+    for number, tokens in enumerate(held):
+        made.take(job(number), tokens, 0.0)
+    return made
 
 
 @pytest.mark.parametrize(
-    ("capacity", "running", "held", "asked", "fits"),
+    ("capacity", "held", "asked", "fits"),
     [
-        (EngineCapacity(2), 1, 10_000, 10_000, True),  # memory unknown: only the number counts
-        (EngineCapacity(2), 2, 0, 1, False),
-        (EngineCapacity(2, ready=False), 0, 0, 1, False),
-        (EngineCapacity(0), 0, 0, 1, False),
-        (EngineCapacity(2, kv_tokens=1000), 1, 500, 400, True),  # exactly the watermark
-        (EngineCapacity(2, kv_tokens=1000), 1, 500, 401, False),
-        (EngineCapacity(2, kv_tokens=1000), 0, 0, 5000, True),  # alone on an idle engine
+        (EngineCapacity(2), [10_000], 10_000, True),  # memory unknown: only the number counts
+        (EngineCapacity(2), [0, 0], 1, False),
+        (EngineCapacity(2, ready=False), [], 1, False),
+        (EngineCapacity(0), [], 1, False),
+        (EngineCapacity(2, kv_tokens=1000), [500], 400, True),  # exactly the watermark
+        (EngineCapacity(2, kv_tokens=1000), [500], 401, False),
+        (EngineCapacity(2, kv_tokens=1000), [], 5000, True),  # alone on an idle engine
     ],
 )
-def test_what_fits(capacity: EngineCapacity, running: int, held: int, asked: int, fits: bool) -> None:
+def test_what_fits(capacity: EngineCapacity, held: list[int], asked: int, fits: bool) -> None:
     """Places, memory up to the watermark, and the large job that is let run alone."""
-    assert EngineLoad(capacity, running, held).fits(asked) is fits
+    assert load(capacity, *held).fits(asked) is fits
 
 
-@given(st.lists(st.tuples(st.integers(1, 500), st.integers(0, 500)), max_size=20))
-def test_what_was_taken_is_given_back(legs: list[tuple[int, int]]) -> None:
-    """Any number of legs, each grown once: in the end nothing is held."""
-    load = EngineLoad(EngineCapacity(100, kv_tokens=10_000))
-    for taken, grown in legs:
-        load.take(taken)
-        load.grow(grown)
-    assert (load.running, load.tokens) == (len(legs), sum(map(sum, legs)))
-    assert load.share == max(load.running / 100, load.tokens / 10_000)
-    for taken, grown in legs:
-        load.free(taken + grown)
+@given(st.lists(st.tuples(st.integers(1, 500), st.integers(0, 500), st.booleans(), st.booleans()), max_size=20))
+def test_what_was_taken_is_given_back(legs: list[tuple[int, int, bool, bool]]) -> None:
+    """Any number of legs, each grown once, before or after it was told to stop: in the end nothing is held."""
+    subject, jobs = load(EngineCapacity(100, kv_tokens=10_000)), [job(number) for number in range(len(legs))]
+    for each, (taken, grown, stops, first) in zip(jobs, legs, strict=True):
+        subject.take(each, taken, 0.0)
+        if stops and first:
+            subject.stop(each)
+        subject.grow(each, grown)
+        if stops:
+            subject.stop(each)
+    sizes = [taken + grown for taken, grown, _, _ in legs]
+    assert (subject.running, subject.tokens) == (len(legs), sum(sizes))
+    assert subject.stopping_tokens == sum(taken + grown for taken, grown, stops, _ in legs if stops)
+    assert subject.share == max(len(legs) / 100, sum(sizes) / 10_000)
+    for each in jobs:
+        subject.free(each)
 
-    assert (load.running, load.tokens, load.share) == (0, 0, 0.0)
+    assert (subject.running, subject.tokens, subject.share) == (0, 0, 0.0)
+    assert (subject.stopping, subject.stopping_tokens, subject.decoding) == (set(), 0, 0)
 
 
 @given(st.integers(1, 10_000), st.integers(0, 10_000), st.none() | st.integers(1, 10_000), st.integers(1, 10_000))
@@ -47,3 +70,35 @@ def test_what_is_set_aside(prompt: int, produced: int, limit: int | None, assume
 
     assert reserved >= context + BLOCK_TOKENS
     assert reserved <= max(context + BLOCK_TOKENS, prompt + min(limit or assumed, assumed))
+
+
+@pytest.mark.parametrize("ratio", [0.25, 4.0])
+def test_the_price_of_a_resume_is_learned(ratio: float) -> None:
+    """Resumes that take a quarter, or four times, of what the model says are believed to, after a while."""
+    subject, one = load(EngineCapacity(4)), job(1)
+    one.produced = 100
+    expected = subject.first_token_s(one.context_tokens)
+    assert subject.resume_s(one.context_tokens) == pytest.approx(expected)
+    for _ in range(80):
+        subject.take(one, 200, 0.0)
+        subject.produced(one, 1, ratio * subject.first_token_s(one.context_tokens))
+        one.produced += 1
+        subject.free(one)
+    subject.take(one, 200, 0.0)
+
+    assert subject.resume_s(100) == pytest.approx(ratio * subject.first_token_s(100), rel=0.01)
+
+
+def test_the_speed_is_learned_from_what_is_produced() -> None:
+    """Four streams of 25 tokens a second: 40 ms an iteration, whatever was believed before."""
+    subject, jobs = load(EngineCapacity(4)), [job(number) for number in range(4)]
+    for each in jobs:
+        subject.take(each, 100, 0.0)
+    for tick in range(400):
+        now = tick / 10
+        for each in jobs:
+            subject.produced(each, 2 + tick % 2, now)
+            each.produced += 2 + tick % 2
+        subject.measure(now)
+
+    assert subject.iteration_s() == pytest.approx(0.04, rel=0.05)

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from gateway.core.job import Job, JobSpec
-from gateway.core.policies import POLICIES
-from gateway.core.policies.base import Policy
+from gateway.core.policies import DEFAULT_POLICY, POLICIES, find_policy
+from gateway.core.policies.base import InOrder
 from gateway.core.policies.fcfs import Fcfs
 from gateway.core.policies.round_robin import RoundRobin
+from gateway.core.policies.vtc import Vtc
+from gateway.core.roster import Roster
+from gateway.core.tuning import Tuning
 
 TENANTS = ["a", "b", "c", "d"]
 
@@ -24,12 +27,12 @@ def job(order: int, tenant: str = "a") -> Job:
 class PolicyMachine(RuleBasedStateMachine):
     """Pushes, takes, discards and returns in any order; `expected` is the model's next job."""
 
-    policy: ClassVar[type[Policy]]
+    policy: ClassVar[type[InOrder]]
     taken = Bundle("taken")
 
     def __init__(self) -> None:
         super().__init__()
-        self.subject = self.policy()
+        self.subject = self.policy(Roster(Tuning()))
         self.waiting: dict[int, Job] = {}
         self.orders = 0
 
@@ -124,7 +127,7 @@ TestFcfs.settings = TestRoundRobin.settings = settings(max_examples=60, stateful
 @pytest.mark.parametrize("backlog", [{"a": 30, "b": 30, "c": 30}, {"a": 300, "b": 3, "c": 30}])
 def test_round_robin_gives_tenants_equal_turns(backlog: dict[str, int]) -> None:
     """While several tenants wait, none has started two jobs more than another, however many it has sent."""
-    policy, order = RoundRobin(), 0
+    policy, order = RoundRobin(Roster(Tuning())), 0
     for tenant, jobs in backlog.items():
         for _ in range(jobs):
             order += 1
@@ -140,19 +143,33 @@ def test_round_robin_gives_tenants_equal_turns(backlog: dict[str, int]) -> None:
     assert starts == Counter(backlog)
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_the_dead_do_not_pile_up(name: str) -> None:
+@pytest.mark.parametrize("kind", [Fcfs, RoundRobin, Vtc])
+def test_the_dead_do_not_pile_up(kind: type[InOrder]) -> None:
     """A mass departure leaves no more behind than what waits, and a constant; the rest keeps its order."""
-    policy = POLICIES[name]()
+    policy = kind(Roster(Tuning()))
     jobs = [job(order) for order in range(1, 5001)]
     for each in jobs:
         policy.push(each)
     for each in jobs[10:]:
         policy.discard(each)
-    queue = policy if isinstance(policy, Fcfs) else policy._ring["a"][0]  # type: ignore[attr-defined]
+    if isinstance(policy, Fcfs):
+        queue = policy._queue
+    else:
+        assert isinstance(policy, RoundRobin | Vtc)
+        queue = policy._ring["a"] if isinstance(policy, RoundRobin) else policy._queues["a"]
 
     assert len(queue._heap) <= 2 * 10 + 64
     for each in jobs[:10]:
         assert policy.peek() is each
         policy.take(each)
     assert policy.peek() is None
+
+
+def test_names_of_policies() -> None:
+    """Those of the table, and a number of requests a minute; nothing else is taken for one."""
+    assert all(find_policy(name) is rule for name, rule in POLICIES.items())
+    assert DEFAULT_POLICY in POLICIES
+    assert find_policy("rpm(20)").lifts
+    for name in ("", "rpm", "rpm()", "rpm(0)", "rpm(-1)", "rpm(1.5)", "rpm(5", "(5)", "rpm(5))", "FCFS"):
+        with pytest.raises(KeyError):
+            find_policy(name)

@@ -3,28 +3,14 @@
 import pytest
 
 from gateway.core.capacity import EngineCapacity
-from gateway.core.job import IllegalMove, JobSpec
-from gateway.core.plan import Plan, Reason, Reject, Resume, Start
-from gateway.core.policies import POLICIES
-from gateway.core.scheduler import LegEnded, Progress, QueueLimits, Scheduler
-from gateway.errors import QueueFull, QueueShareFull
+from gateway.core.job import IllegalMove
+from gateway.core.plan import Plan, Reason, Reject, Resume
+from gateway.core.scheduler import LegEnded
+from gateway.core.waiting_room import QueueLimits
+from gateway.errors import QueueFull, QueueShareFull, RateLimited
+from tests.core.pool import READING, finish, give, program, reader, scheduler, spec, start
 
-
-def scheduler(
-    policy: str = "fcfs", limits: QueueLimits | None = None, engines: dict[str, EngineCapacity] | None = None
-) -> Scheduler:
-    made = Scheduler(POLICIES[policy](), limits or QueueLimits(), assumed_output_tokens=100)
-    for name, capacity in (engines or {}).items():
-        made.engine(name, capacity)
-    return made
-
-
-def spec(name: str, tenant: str = "t", prompt: int = 10, limit: int | None = None) -> JobSpec:
-    return JobSpec(name, tenant, prompt, limit)
-
-
-def start(job: str, engine: str) -> Start:
-    return Start(job, engine, Reason.ROOM)
+IN_ORDER = ["fcfs", "round_robin", "lcf", "vtc", "vtc_predict"]
 
 
 def test_a_job_waits_until_there_is_room() -> None:
@@ -34,9 +20,9 @@ def test_a_job_waits_until_there_is_room() -> None:
     subject.add(spec("b"), 0.0)
     assert subject.plan(0.0) == Plan(start=(start("a", "e"),), wake_at=60.0)
     assert (subject.place_in_queue("a"), subject.place_in_queue("b")) == (None, 0)
-    subject.remove("a")
+    subject.remove("a", 0.0)
     assert not subject.plan(1.0)
-    subject.leg_ended("a", LegEnded())
+    subject.leg_ended("a", LegEnded(), 0.0)
 
     assert subject.plan(2.0) == Plan(start=(start("b", "e"),))
     assert (len(subject), subject.waiting, subject.running("e")) == (1, 0, 1)
@@ -61,11 +47,11 @@ def test_the_watermark_holds_and_a_large_job_runs_alone() -> None:
     assert [each.job_id for each in subject.plan(0.0).start] == ["a", "b"]
     for name in ("a", "b"):
         assert not subject.plan(1.0)
-        subject.remove(name)
-        subject.leg_ended(name, LegEnded())
+        subject.remove(name, 0.0)
+        subject.leg_ended(name, LegEnded(), 0.0)
     assert [each.job_id for each in subject.plan(1.0).start] == ["large"]
-    subject.remove("large")
-    subject.leg_ended("large", LegEnded())
+    subject.remove("large", 0.0)
+    subject.leg_ended("large", LegEnded(), 0.0)
 
     assert [each.job_id for each in subject.plan(2.0).start] == ["c"]
 
@@ -75,17 +61,17 @@ def test_a_growing_job_takes_more_room() -> None:
     subject = scheduler(engines={"e": EngineCapacity(10, 1000)})
     subject.add(spec("a"), 0.0)
     subject.plan(0.0)
-    assert subject._engines["e"].tokens == 110
-    subject.observe("a", Progress(produced=90))
-    assert 110 <= subject._engines["e"].tokens <= 10 + 90 + 32
-    subject.observe("a", Progress(produced=300, prompt_tokens=500))
-    assert 816 <= subject._engines["e"].tokens <= 832
+    assert subject._roster.fleet["e"].tokens == 110
+    subject.observe("a", 90, 0.0)
+    assert 110 <= subject._roster.fleet["e"].tokens <= 10 + 90 + 32
+    subject.observe("a", 300, 0.0, prompt_tokens=500)
+    assert 816 <= subject._roster.fleet["e"].tokens <= 832
     subject.add(spec("b"), 0.0)
     assert not subject.plan(0.0)
-    subject.remove("a")
-    subject.leg_ended("a", LegEnded())
+    subject.remove("a", 0.0)
+    subject.leg_ended("a", LegEnded(), 0.0)
 
-    assert subject._engines["e"].tokens == 0
+    assert subject._roster.fleet["e"].tokens == 0
 
 
 def test_a_failed_leg_goes_elsewhere() -> None:
@@ -94,14 +80,14 @@ def test_a_failed_leg_goes_elsewhere() -> None:
     subject.add(spec("a"), 0.0)
     subject.add(spec("b"), 0.0)
     assert subject.plan(0.0).start == (start("a", "bad"), start("b", "good"))
-    subject.leg_ended("a", LegEnded(failed=True))
+    subject.leg_ended("a", LegEnded(failed=True), 0.0)
     assert not subject.plan(0.0)
-    subject.engine("good", EngineCapacity(1, ready=False))
+    subject.engine("good", EngineCapacity(1, ready=False), 0.0)
     assert subject.plan(0.0).start == (start("a", "bad"),)
-    subject.engine("good", EngineCapacity(1))
-    subject.leg_ended("a", LegEnded(failed=True))
-    subject.remove("b")
-    subject.leg_ended("b", LegEnded())
+    subject.engine("good", EngineCapacity(1), 0.0)
+    subject.leg_ended("a", LegEnded(failed=True), 0.0)
+    subject.remove("b", 0.0)
+    subject.leg_ended("b", LegEnded(), 0.0)
 
     assert subject.plan(0.0).start == (start("a", "good"),)
 
@@ -112,8 +98,8 @@ def test_a_job_with_tokens_is_resumed_and_never_times_out() -> None:
     subject.add(spec("a"), 0.0)
     subject.plan(0.0)
     subject.add(spec("b"), 1.0)
-    subject.observe("a", Progress(produced=3))
-    subject.leg_ended("a", LegEnded())
+    subject.observe("a", 3, 0.0)
+    subject.leg_ended("a", LegEnded(), 0.0)
 
     plan = subject.plan(100.0)
     assert plan == Plan(resume=(Resume("a", "e", Reason.ROOM),), reject=(Reject("b", Reason.QUEUE_TIMEOUT),))
@@ -128,7 +114,7 @@ def test_the_queue_times_out_when_it_said() -> None:
     assert subject.plan(2.0) == Plan(wake_at=6.0)
     assert subject.plan(5.999) == Plan(wake_at=6.0)
     assert subject.plan(6.0) == Plan(reject=(Reject("a", Reason.QUEUE_TIMEOUT),), wake_at=7.0)
-    subject.remove("b")
+    subject.remove("b", 0.0)
 
     assert subject.plan(6.0) == Plan()
     assert len(subject) == 0
@@ -138,7 +124,7 @@ def test_a_new_job_does_not_inherit_an_old_deadline() -> None:
     """A name that comes again is another job."""
     subject = scheduler(limits=QueueLimits(timeout_s=5.0))
     subject.add(spec("a"), 0.0)
-    subject.remove("a")
+    subject.remove("a", 0.0)
     subject.add(spec("a"), 4.0)
 
     assert subject.plan(6.0) == Plan(wake_at=9.0)
@@ -159,10 +145,10 @@ def test_the_queue_is_bounded() -> None:
         subject.add(spec("c1", "c"), 0.0)
     assert share.value.retry_after_s
     assert full.value.retry_after_s
-    subject.leg_ended("a1", LegEnded(failed=True))
+    subject.leg_ended("a1", LegEnded(failed=True), 0.0)
     assert subject.waiting == 4
     subject.plan(0.0)
-    subject.remove("a2")
+    subject.remove("a2", 0.0)
 
     subject.add(spec("c1", "c"), 0.0)
     assert len(subject) == 4
@@ -173,15 +159,15 @@ def test_an_engine_that_is_not_ready_gets_nothing_new() -> None:
     subject = scheduler(engines={"e": EngineCapacity(2)})
     subject.add(spec("a"), 0.0)
     subject.plan(0.0)
-    subject.engine("e", EngineCapacity(2, ready=False))
+    subject.engine("e", EngineCapacity(2, ready=False), 0.0)
     subject.add(spec("b"), 0.0)
     assert not subject.plan(0.0)
     with pytest.raises(ValueError, match="1 legs"):
-        subject.engine("e", None)
+        subject.engine("e", None, 0.0)
     assert subject.running("e") == 1
-    subject.remove("a")
-    subject.leg_ended("a", LegEnded())
-    subject.engine("e", None)
+    subject.remove("a", 0.0)
+    subject.leg_ended("a", LegEnded(), 0.0)
+    subject.engine("e", None, 0.0)
 
     assert not subject.plan(0.0)
     assert subject.waiting == 1
@@ -196,28 +182,112 @@ def test_mistakes_of_the_caller_change_nothing() -> None:
     with pytest.raises(ValueError, match="already here"):
         subject.add(spec("a"), 0.0)
     with pytest.raises(IllegalMove):
-        subject.leg_ended("b", LegEnded())
-    subject.remove("a")
+        subject.leg_ended("b", LegEnded(), 0.0)
+    subject.remove("a", 0.0)
     with pytest.raises(IllegalMove):
-        subject.remove("a")
-    for call in (subject.remove, lambda name: subject.leg_ended(name, LegEnded())):
-        with pytest.raises(KeyError):
-            call("nobody")
+        subject.remove("a", 0.0)
+    with pytest.raises(KeyError):
+        subject.remove("nobody", 0.0)
+    with pytest.raises(KeyError):
+        subject.leg_ended("nobody", LegEnded(), 0.0)
 
     assert (len(subject), subject.waiting, subject.running("e")) == (2, 1, 1)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", IN_ORDER)
 def test_a_job_that_waits_for_another_engine_lets_others_by(policy: str) -> None:
     """The engine that failed it stands idle: jobs behind it start there, and it keeps its place for the other one."""
     subject = scheduler(policy, engines={"bad": EngineCapacity(1), "full": EngineCapacity(1)})
     for name in ("poison", "busy", "good"):
         subject.add(spec(name, tenant=name), 0.0)
     assert subject.plan(0.0).start == (start("poison", "bad"), start("busy", "full"))
-    subject.leg_ended("poison", LegEnded(failed=True))
+    subject.leg_ended("poison", LegEnded(failed=True), 0.0)
 
     assert subject.plan(1.0).start == (start("good", "bad"),)
 
-    subject.remove("busy")
-    subject.leg_ended("busy", LegEnded())
+    subject.remove("busy", 0.0)
+    subject.leg_ended("busy", LegEnded(), 0.0)
     assert subject.plan(2.0).start == (start("poison", "full"),)
+
+
+def test_too_many_a_minute_are_refused() -> None:
+    """rpm(2): the third within a minute is told when to come again; others are not touched, nor is the next minute."""
+    subject = scheduler("rpm(2)")
+    subject.add(spec("a1", "a"), 0.0)
+    subject.add(spec("a2", "a"), 10.0)
+    subject.add(spec("b1", "b"), 10.0)
+    with pytest.raises(RateLimited) as refused:
+        subject.add(spec("a3", "a"), 20.0)
+    assert refused.value.retry_after_s == 40.0
+    assert len(subject) == 3
+
+    subject.add(spec("a3", "a"), 60.0)
+    assert len(subject) == 4
+
+
+def test_tokens_never_cause_a_plan() -> None:
+    """After a plan the next is due with the next tick while somebody waits; what is produced does not move it."""
+    subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, tick_s=0.1)
+    subject.add(reader("a"), 0.0)
+    assert subject.plan_at == 0.0
+    subject.plan(0.0)
+    assert subject.plan_at is None
+    subject.add(reader("b"), 1.0)
+    assert subject.plan(1.0).wake_at == subject.plan_at == 1.1
+    for step in range(1, 6):
+        give(subject, "a", step, 1.0 + step / 100)
+
+    assert subject.plan_at == 1.1
+
+
+def test_many_arrivals_are_one_decision() -> None:
+    """Who joins others that wait is decided with the next tick; the end of a leg is answered a fifth of one later."""
+    subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, tick_s=0.1)
+    for name in ("a", "b"):
+        subject.add(reader(name), 0.0)
+    subject.plan(0.0)
+    subject.add(reader("c"), 0.01)
+    assert subject.plan_at == 0.1
+    subject.remove("a", 0.015)
+    assert subject.plan_at == 0.1
+    subject.leg_ended("a", LegEnded(), 0.015)
+
+    assert subject.plan_at == pytest.approx(0.02)
+
+
+def test_backlogged_is_who_wants_service() -> None:
+    """Who waits for a start; not who runs, nor whose reader has enough to read, until that is used up."""
+    slow = READING
+    subject = scheduler("andes", {"e": EngineCapacity(1)}, cap=10.0)
+    subject.add(reader("a", "a", pace=slow), 0.0)
+    subject.plan(0.0)
+    assert subject.backlogged() == set()
+    give(subject, "a", 400, 1.0)
+    subject.add(reader("b", "b", pace=slow), 1.0)
+    assert subject.backlogged() == {"b"}
+    assert [each.reason for each in subject.plan(1.0).pause] == [Reason.AHEAD]
+    subject.leg_ended("a", LegEnded(), 1.1)
+    assert [each.job_id for each in subject.plan(1.2).start] == ["b"]
+    assert subject.backlogged() == set()
+    subject.plan(50.0)
+    assert subject.backlogged() == set()
+    subject.plan(101.0)
+
+    assert subject.backlogged() == {"a"}
+
+
+def test_who_loses_an_engine_wants_service_though_it_was_once_paused() -> None:
+    """A pause is over when the job has begun again: what happens to its next leg is no pause."""
+    subject = scheduler("andes", {"e": EngineCapacity(1)}, cap=10.0)
+    subject.add(reader("a", "a"), 0.0)
+    subject.plan(0.0)
+    give(subject, "a", 400, 1.0)
+    subject.add(program("b", "b"), 1.0)
+    subject.plan(1.0)
+    subject.leg_ended("a", LegEnded(), 1.1)
+    subject.plan(1.2)
+    finish(subject, "b", 2.0)
+    assert [each.job_id for each in subject.plan(2.1).resume] == ["a"]
+    subject.leg_ended("a", LegEnded(), 3.0)
+
+    assert subject.backlogged() == {"a"}

@@ -1,224 +1,214 @@
-"""Random lives of a pool: whatever comes in whatever order, the scheduler keeps its promises."""
+"""Random lives of a pool: whatever comes in whatever order, under every policy, the scheduler keeps its promises."""
 
-import copy
-from typing import ClassVar
+from collections.abc import Callable
+from functools import partial
+from typing import cast
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from gateway.core.capacity import WATERMARK, EngineCapacity, tokens_to_reserve
-from gateway.core.job import JobSpec, JobState
-from gateway.core.plan import Plan, Resume, Start
+from gateway.core.capacity import EngineCapacity
+from gateway.core.job import JobSpec
+from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
-from gateway.core.scheduler import LegEnded, Progress, QueueLimits, Scheduler
-from gateway.errors import QueueFull, QueueShareFull
+from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
+from gateway.errors import QueueFull, QueueShareFull, RateLimited
+from tests.core.books import LIMITS, Books
+from tests.core.pool import begun, scheduler
 
-LIMITS = QueueLimits(max_jobs=8, max_jobs_per_tenant=4, timeout_s=10.0)
-ASSUMED = 100
-ENGINES = ["x", "y", "z"]
+TICK_S = 0.05
+RPM = "rpm(2)"
+STRICT = {"fcfs", "round_robin", "lcf", "vtc", "vtc_predict", RPM}
+"""Policies that pass nobody over but who waits for another engine."""
+ENGINES = st.sampled_from(["x", "y", "z"])
 CAPACITIES = st.builds(
     EngineCapacity, st.integers(1, 3), st.none() | st.integers(100, 2000), st.sampled_from([True, True, True, False])
 )
-
-
-def begun_in(plan: Plan) -> tuple[Start | Resume, ...]:
-    """Both kinds of a leg's beginning."""
-    return (*plan.start, *plan.resume)
+PACES = st.sampled_from(
+    [
+        MACHINE,
+        Pace("reading", 1.0, 4.0),
+        Pace("reading", 0.0, 0.5),
+        Pace("listening", 3.0, 3.0, start_units=5.0),
+        Pace("custom", 0.5, 200.0),
+        Pace("media", 2.0, 1.0, unit="second"),
+    ]
+)
+SPECS = st.builds(
+    partial(JobSpec, "?"),
+    tenant=st.sampled_from("abc"),
+    prompt_tokens=st.integers(1, 300) | st.integers(1, 2500),
+    max_tokens=st.none() | st.integers(1, 300),
+    weight=st.sampled_from([1.0, 1.0, 3.0]),
+    pace=PACES,
+    resumable=st.sampled_from([True, True, False]),
+    known_output=st.none() | st.integers(0, 300),
+)
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    """Drives two schedulers with the same events and keeps its own books of who waits, runs and has left."""
+    """Drives two schedulers with the same events and keeps books of its own."""
 
-    policy: ClassVar[str]
-
-    def __init__(self) -> None:
+    def __init__(self, policy: str) -> None:
         super().__init__()
+        self.policy = policy
         self.subject, self.twin = (
-            Scheduler(POLICIES[self.policy](), LIMITS, assumed_output_tokens=ASSUMED) for _ in range(2)
+            scheduler(policy, limits=LIMITS, cap=3.0, age_s=3.0, age_share=0.3, tick_s=TICK_S) for _ in range(2)
         )
         self.now = 0.0
-        self.engines: dict[str, EngineCapacity] = {}
-        self.waiting: dict[str, JobSpec] = {}
-        self.arrived: dict[str, float] = {}
-        self.running: dict[str, str] = {}  # job -> engine, those that are leaving included
-        self.leaving: set[str] = set()
-        self.produced: dict[str, int] = {}
-        self.specs: dict[str, JobSpec] = {}
-        self.left: list[str] = []
+        self.books = Books()
+        self.accepted: list[tuple[str, float]] = []
+
+    def both(self, event: Callable[[Scheduler], None]) -> None:
+        for each in (self.subject, self.twin):
+            event(each)
 
     # ---- what happens
 
-    @rule(tenant=st.sampled_from("abc"), prompt=st.integers(1, 2500), limit=st.none() | st.integers(1, 300))
-    def arrive(self, tenant: str, prompt: int, limit: int | None) -> None:
-        spec = JobSpec(f"job-{len(self.specs)}", tenant, prompt, limit)
-        own = sum(1 for each in self.waiting.values() if each.tenant == tenant)
-        refused: type[Exception] | None = None
-        for scheduler in (self.subject, self.twin):
-            try:
-                scheduler.add(spec, self.now)
-            except (QueueFull, QueueShareFull) as error:
-                refused = type(error)
-        if len(self.waiting) >= LIMITS.max_jobs:
-            assert refused is QueueFull
-        elif own >= LIMITS.max_jobs_per_tenant:
-            assert refused is QueueShareFull
-        else:
-            assert refused is None
-            self.specs[spec.id] = self.waiting[spec.id] = spec
-            self.arrived[spec.id] = self.now
-            self.produced[spec.id] = 0
+    @rule(spec=SPECS)
+    def arrive(self, spec: JobSpec) -> None:
+        books = self.books
+        spec = JobSpec(**{**{name: getattr(spec, name) for name in spec.__slots__}, "id": f"job-{len(books.specs)}"})
+        fresh = [books.specs[job].tenant for job in books.waiting if not books.produced[job]]
+        lately = sum(tenant == spec.tenant and self.now - at < 60 for tenant, at in self.accepted)
+        expected: type[Exception] | None = None
+        if len(fresh) >= LIMITS.max_jobs:
+            expected = QueueFull
+        elif fresh.count(spec.tenant) >= LIMITS.max_jobs_per_tenant:
+            expected = QueueShareFull
+        elif self.policy == RPM and lately >= 2:
+            expected = RateLimited
+        if expected is None:
+            self.both(lambda each: each.add(spec, self.now))
+            books.add(spec, self.now)
+            self.accepted.append((spec.tenant, self.now))
+            return
+        for each in (self.subject, self.twin):
+            with pytest.raises(expected):
+                each.add(spec, self.now)
 
-    @rule(name=st.sampled_from(ENGINES), capacity=CAPACITIES)
+    @rule(name=ENGINES, capacity=CAPACITIES)
     def engine_changes(self, name: str, capacity: EngineCapacity) -> None:
-        self.engines[name] = capacity
-        for scheduler in (self.subject, self.twin):
-            scheduler.engine(name, capacity)
+        self.books.engines[name] = capacity
+        self.both(lambda each: each.engine(name, capacity, self.now))
 
-    @rule(name=st.sampled_from(ENGINES))
-    def engine_leaves(self, name: str) -> None:
-        if name in self.engines and name not in self.running.values():
-            del self.engines[name]
-            for scheduler in (self.subject, self.twin):
-                scheduler.engine(name, None)
+    @precondition(lambda self: self.books.engines)
+    @rule(data=st.data(), at_once=st.booleans())
+    def engine_is_lost(self, data: st.DataObject, at_once: bool) -> None:
+        """Its legs fail, then it leaves, or stays without being ready."""
+        name = data.draw(st.sampled_from(sorted(self.books.engines)))
+        gone = EngineCapacity(1, ready=False)
+        self.both(lambda each: each.engine(name, gone, self.now))
+        for job in [job for job, where in self.books.running.items() if where == name]:
+            self.end_leg(job, failed=True)
+        if at_once:
+            del self.books.engines[name]
+            self.both(lambda each: each.engine(name, None, self.now))
+        else:
+            self.books.engines[name] = gone
 
-    @precondition(lambda self: self.running)
-    @rule(data=st.data(), more=st.integers(0, 200), prompt=st.none() | st.integers(1, 2500))
-    def produce(self, data: st.DataObject, more: int, prompt: int | None) -> None:
-        job = data.draw(st.sampled_from(sorted(self.running)))
-        self.produced[job] += more
-        for scheduler in (self.subject, self.twin):
-            scheduler.observe(job, Progress(self.produced[job], prompt))
-            scheduler.delivered(job, self.produced[job])
+    @precondition(lambda self: self.books.running)
+    @rule(data=st.data(), more=st.integers(0, 200), sent=st.booleans(), prompt=st.none() | st.integers(1, 2500))
+    def produce(self, data: st.DataObject, more: int, sent: bool, prompt: int | None) -> None:
+        job = data.draw(st.sampled_from(sorted(self.books.running)))
+        total = self.books.produced[job] = self.books.produced[job] + more
+        self.both(lambda each: each.observe(job, total, self.now, prompt_tokens=prompt))
+        if sent:
+            self.both(lambda each: each.delivered(job, total, self.now))
 
-    @precondition(lambda self: self.running)
+    @precondition(lambda self: self.books.running)
     @rule(data=st.data(), failed=st.booleans())
     def leg_ends(self, data: st.DataObject, failed: bool) -> None:
-        job = data.draw(st.sampled_from(sorted(self.running)))
-        del self.running[job]
-        if job in self.leaving:
-            self.leaving.remove(job)
-            self.left.append(job)
-        else:
-            self.waiting[job] = self.specs[job]
-        for scheduler in (self.subject, self.twin):
-            scheduler.leg_ended(job, LegEnded(failed))
+        self.end_leg(data.draw(st.sampled_from(sorted(self.books.running))), failed=failed)
 
-    @precondition(lambda self: self.waiting or set(self.running) - self.leaving)
-    @rule(data=st.data())
-    def remove(self, data: st.DataObject) -> None:
-        job = data.draw(st.sampled_from(sorted({*self.waiting, *self.running} - self.leaving)))
-        for scheduler in (self.subject, self.twin):
-            scheduler.remove(job)
-        if self.waiting.pop(job, None) is not None:
-            self.left.append(job)
-        else:
-            self.leaving.add(job)
+    @precondition(lambda self: self.books.stopping | self.books.leaving)
+    @rule()
+    def what_was_stopped_ends(self) -> None:
+        for job in sorted(self.books.stopping | self.books.leaving):
+            self.end_leg(job, failed=False)
 
-    @rule(seconds=st.sampled_from([0.0, 0.0, 1.0, 4.0, 11.0]))
+    def end_leg(self, job: str, *, failed: bool) -> None:
+        self.books.leg_ended(job, failed=failed)
+        self.both(lambda each: each.leg_ended(job, LegEnded(failed), self.now))
+
+    @precondition(lambda self: self.books.present())
+    @rule(data=st.data(), finished=st.booleans())
+    def remove(self, data: st.DataObject, finished: bool) -> None:
+        self.give_up(data.draw(st.sampled_from(self.books.present())), finished=finished)
+
+    def give_up(self, job: str, *, finished: bool) -> None:
+        self.books.remove(job)
+        self.both(lambda each: each.remove(job, self.now, finished=finished))
+
+    @precondition(lambda self: self.books.present())
+    @rule(data=st.data(), visible=st.booleans(), shown=st.none() | st.floats(0, 300), delay_s=st.floats(0, 2))
+    def reader_reports(self, data: st.DataObject, visible: bool, shown: float | None, delay_s: float) -> None:
+        job = data.draw(st.sampled_from(self.books.present()))
+        report = ReaderReport(visible, shown, delay_s, delay_s / 2)
+        self.both(lambda each: each.reader(job, report, self.now))
+
+    @rule(seconds=st.sampled_from([0.0, TICK_S, 0.3, 1.0, 4.0, 11.0]))
     def decide(self, seconds: float) -> None:
         self.now += seconds
-        oldest_first = sorted(self.waiting, key=lambda job: self.subject._jobs[job].order)
+        oldest_first = sorted(self.books.waiting, key=list(self.books.specs).index)
         plan = self.subject.plan(self.now)
         assert plan == self.twin.plan(self.now)  # same events, same plans
-        self.check_rejects(plan)
-        self.check_starts(plan)
+        tick_s = None if self.policy in STRICT else TICK_S
+        self.books.perform(plan, self.subject, self.now, tick_s)
         if self.policy == "fcfs":
-            begun = {each.job_id for each in begun_in(plan)}
-            kept = [job for job in oldest_first if job in begun or job in self.waiting]
-            assert set(kept[: len(begun)]) == begun
-        self.check_nobody_waits_for_nothing()
-        assert not self.subject.plan(self.now)  # all that could be done was done
+            starts = {each.job_id for each in begun(plan)}
+            kept = [job for job in oldest_first if job in starts or job in self.books.waiting]
+            assert len(starts) == len(kept) or not starts & self.after_the_first_that_waits(kept, starts)
+        self.nobody_waits_for_an_idle_engine()
+
+    def after_the_first_that_waits(self, kept: list[str], starts: set[str]) -> set[str]:
+        """Whom first come, first served may not start: those behind one that no engine had failed."""
+        jobs = self.subject._roster.jobs
+        stuck = next((job for job in kept if job not in starts and not jobs[job].avoid), kept[-1])
+        return set(kept[kept.index(stuck) + 1 :])
 
     # ---- what must hold
 
-    def check_rejects(self, plan: Plan) -> None:
-        """Exactly those that never produced a token and have waited long enough; `wake_at` is the next of them."""
-        fresh = {job: self.arrived[job] + LIMITS.timeout_s for job in self.waiting if not self.produced[job]}
-        overdue = {job for job, deadline in fresh.items() if deadline <= self.now}
-        assert [each.job_id for each in plan.reject] == sorted(overdue, key=self.subject_order)
-        for job in overdue:
-            del self.waiting[job]
-            self.left.append(job)
-        started = {each.job_id for each in plan.start}
-        assert plan.wake_at == min((fresh[job] for job in fresh.keys() - overdue - started), default=None)
-
-    def subject_order(self, job: str) -> int:
-        return int(job.removeprefix("job-"))
-
-    def check_starts(self, plan: Plan) -> None:
-        """Only who waits starts, on an engine that is ready, and within its bounds when all have started."""
-        for each in begun_in(plan):
-            del self.waiting[each.job_id]
-            assert self.engines[each.engine_id].ready
-            assert (each in plan.resume) == bool(self.produced[each.job_id])
-            self.running[each.job_id] = each.engine_id
-        for name in {each.engine_id for each in begun_in(plan)}:
-            capacity, load = self.engines[name], self.subject._engines[name]
-            assert load.running <= capacity.max_running
-            assert capacity.kv_tokens is None or load.tokens <= WATERMARK * capacity.kv_tokens or load.running == 1
-
-    def check_nobody_waits_for_nothing(self) -> None:
-        """Whose turn it is fits no engine that may have it; who only waits for another engine lets others by."""
-        policy = copy.deepcopy(self.subject._policy)
-        assert (policy.peek() is None) == (not self.waiting)
-        ready = [name for name, capacity in self.engines.items() if capacity.ready]
-        while (head := policy.peek()) is not None:
-            need = tokens_to_reserve(head.context_tokens, head.prompt_tokens, head.spec.max_tokens, ASSUMED)
-            room = {name for name in ready if self.subject._engines[name].fits(need)}
-            untried = set(ready) - head.avoid
-            assert not room & (untried or set(ready))
-            if not room & head.avoid:
-                break
-            policy.discard(head)
+    def nobody_waits_for_an_idle_engine(self) -> None:
+        """Unless it failed the job and another one may do better, or the job gets the place of one that is stopped."""
+        jobs, fleet = self.subject._roster.jobs, self.subject._roster.fleet
+        ready = {name for name, capacity in self.books.engines.items() if capacity.ready}
+        promised = 0 if self.policy in STRICT else sum(len(fleet[name].stopping) for name in ready)
+        for name in ready:
+            if not fleet[name].legs:
+                elsewhere = {job for job in self.books.waiting if name in jobs[job].avoid and ready - jobs[job].avoid}
+                assert len(self.books.waiting) - len(elsewhere) <= promised
 
     @invariant()
     def books_agree(self) -> None:
-        """Everyone is in exactly one place, and an engine holds what its own legs reserved, no more, no less."""
-        jobs = self.subject._jobs
-        assert len(self.subject) == len(jobs) == len(self.waiting) + len(self.running)
-        assert set(jobs) == {*self.waiting, *self.running}
-        assert self.subject.waiting == len(self.waiting)
-        assert sorted(self.left) == sorted(set(self.left)) == sorted(self.specs.keys() - jobs.keys())
-        for name, load in self.subject._engines.items():
-            legs = [job for job, where in self.running.items() if where == name]
-            assert load.running == self.subject.running(name) == len(legs)
-            assert load.tokens == sum(jobs[job].reserved for job in legs)
-            assert all(jobs[job].reserved >= jobs[job].context_tokens for job in legs)
-        for name, job in jobs.items():
-            assert (job.state is JobState.LEAVING) == (name in self.leaving)
-            assert job.engine_id == self.running.get(name)
-            assert (self.subject.place_in_queue(name) is None) == (name not in self.waiting)
+        self.books.agree(self.subject)
 
     def teardown(self) -> None:
         """Let everybody finish: all that arrived has left, once, and nothing is held."""
+        books = self.books
+        for name in sorted(books.engines):
+            self.engine_changes(name, EngineCapacity(1, ready=name == "x"))
         self.engine_changes("x", EngineCapacity(1))
-        while self.waiting or self.running:
-            for job in list(self.running):
-                if job not in self.leaving:
-                    self.leaving.add(job)
-                    for scheduler in (self.subject, self.twin):
-                        scheduler.remove(job)
-                del self.running[job]
-                self.leaving.remove(job)
-                self.left.append(job)
-                for scheduler in (self.subject, self.twin):
-                    scheduler.leg_ended(job, LegEnded())
-            self.decide(0.0)
+        for job in sorted(books.stopping):
+            self.end_leg(job, failed=False)
+        for _ in range(2 * len(books.specs) + 1):
+            for job in sorted(books.running):
+                if job not in books.leaving:
+                    self.give_up(job, finished=True)
+                self.end_leg(job, failed=False)
+            self.decide(TICK_S)
         self.books_agree()
-        assert sorted(self.left) == sorted(self.specs)
-        assert all((load.running, load.tokens) == (0, 0) for load in self.subject._engines.values())
-        assert self.subject._waiting_by_tenant == {}
+        assert sorted(books.left) == sorted(books.specs)
+        assert all((load.running, load.tokens) == (0, 0) for load in self.subject._roster.fleet)
 
 
-class FcfsMachine(SchedulerMachine):
-    policy = "fcfs"
-
-
-class RoundRobinMachine(SchedulerMachine):
-    policy = "round_robin"
-
-
-TestFcfs = FcfsMachine.TestCase
-TestRoundRobin = RoundRobinMachine.TestCase
-TestFcfs.settings = TestRoundRobin.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+@pytest.mark.parametrize("policy", [*POLICIES, RPM])
+def test_a_pool_keeps_its_promises(policy: str) -> None:
+    """See the machine; 40 events in each life."""
+    machine = cast("type[RuleBasedStateMachine]", partial(SchedulerMachine, policy))  # any maker of a machine will do
+    run_state_machine_as_test(
+        machine,
+        settings=settings(max_examples=60, stateful_step_count=40, deadline=None),
+    )

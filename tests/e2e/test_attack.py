@@ -10,7 +10,7 @@ import httpx2
 
 from loadgen.records import JobRecord, read_records
 from tests.support.processes import python
-from tests.support.servers import Emulators, Gateways
+from tests.support.servers import Emulators, Engine, Gateways
 
 ADMIN = "an-admin-key-for-a-test"
 SCENARIO = """
@@ -70,6 +70,18 @@ def test_a_bare_engine_by_two_processes(emulator: Emulators, tmp_path: Path) -> 
     assert [record.index for record in records] == list(range(len(records)))
     assert result["policies"]["live"]["tokens_counted_by"] == {"usage": len(records)}
     assert {record.outcome for record in records} == {"finished"}
+
+
+def test_a_real_vllm(vllm_server: Engine, tmp_path: Path) -> None:
+    """Unchanged: exact lengths of prompts and answers, in vLLM's own count, and tokens by their ids."""
+    result, records, _ = attack(
+        tmp_path, "--target", vllm_server.url, "--model", vllm_server.model, "--pace", "machine"
+    )
+
+    assert {record.outcome for record in records} == {"finished"}
+    assert all(record.produced == record.output_tokens for record in records)
+    assert all(25 <= record.input_tokens <= 95 for record in records)
+    assert result["policies"]["live"]["tokens_counted_by"] == {"ids": len(records)}
 
 
 def test_the_highest_load_is_found(emulator: Emulators, tmp_path: Path) -> None:

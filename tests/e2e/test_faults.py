@@ -137,8 +137,8 @@ async def test_a_failure_that_nobody_takes_over_is_a_status(
     ids=named,
 )
 async def test_a_failure_after_the_first_token_is_an_event(house: House, clients: Clients, fault: Json) -> None:
-    """What came stays, then one error event, no [DONE], and the body ends as HTTP wants it; no second engine tries."""
-    body = {**ASK, "stream": True, "return_token_ids": True, "emulator_faults": fault}
+    """An answer that cannot go on: what came stays, then one error event, no [DONE]; no second engine tries."""
+    body = {**ASK, "stream": True, "return_token_ids": True, "presence_penalty": 0.1, "emulator_faults": fault}
     before = house.pair.metrics().value("andante_jobs_queued_total")
     request = await clients(house.pair, body)
     sse = await request.sse()
@@ -200,7 +200,8 @@ async def test_a_killed_engine_before_the_first_token_is_not_noticed(
 async def test_the_only_engine_is_killed(emulator: Emulators, gateway: Gateways, clients: Clients) -> None:
     """Before the first token 502, after it an error event, later 503; a new engine on the port is taken back."""
     engine = await asyncio.to_thread(emulator, speed=0.05)
-    served = await asyncio.to_thread(gateway, [engine], pool=PATIENCE | {"first_token_timeout_s": 30.0})
+    patience = PATIENCE | {"first_token_timeout_s": 30.0, "failover_wait_s": 0.5}
+    served = await asyncio.to_thread(gateway, [engine], pool=patience)
     body = {**ASK, "stream": True, "max_tokens": 4000}
     held = await clients(served, {**body, "emulator_faults": HELD})
     whole = await clients(served, {**body, "stream": False})

@@ -209,7 +209,7 @@ async def test_nothing_secret_is_kept_or_said(house: House, client: httpx2.Async
     for secret in secrets:
         await ask(client, secret)
         await ask(client, secret, messages=[])
-        await ask(client, secret, stream=True, emulator_faults={"die_after_tokens": 2})
+        await ask(client, secret, stream=True, presence_penalty=0.1, emulator_faults={"die_after_tokens": 2})
     await client.get("/admin/keys", headers=signed(ADMIN))
     metrics = (await client.get("/metrics")).text
 

@@ -12,7 +12,7 @@ from gateway.emulator.profiles import FAST
 from loadgen.scenarios import load_scenario
 from loadgen.simulator.artifact import ArtifactWorld, ExactFit, peak_tokens, serve
 from loadgen.simulator.oracles import ORACLES, RULES, find_rule
-from loadgen.simulator.world import Run, Setup
+from loadgen.simulator.setup import Run, Setup
 from loadgen.workload import Request, Workload
 
 SECONDS = replace(FAST, a_s=1.0, prefill_tokens_per_s=1e12, prefix_cache=False)

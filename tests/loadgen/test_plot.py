@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from gateway.core.pace import Pace
 from gateway.core.qoe import Delivery
@@ -42,6 +43,15 @@ def test_many_tenants_are_drawn_together() -> None:
 
     assert len(drawn) == 8
     assert "5 others" in drawn
+
+
+def test_a_tenants_wait_is_a_bar() -> None:
+    """Mean over its jobs in each run; no bar's height for a tenant that never got a token."""
+    runs = {"fcfs": [job("a", 0, 2), job("a", 0, 4), job("b", 0, 9)], "vtc": [job("a", 0, 1), lost("b")]}
+    axes = plot.ttft_by_tenant(runs).axes[0]
+
+    assert [bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle)] == [3, 9, 1, 0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
 
 
 def test_who_never_got_a_token_counts() -> None:

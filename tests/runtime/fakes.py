@@ -6,12 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.clock import SystemClock
 from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
-from gateway.core.scheduler import QueueLimits, Scheduler
-from gateway.engines.base import Endpoint, EngineFacts, EngineSettings, EngineState, LegRequest, LegSink, Usage
+from gateway.core.scheduler import Scheduler
+from gateway.core.waiting_room import QueueLimits
+from gateway.engines.base import (
+    Endpoint,
+    EngineFacts,
+    EngineSettings,
+    EngineState,
+    LegRequest,
+    LegSink,
+    Resumability,
+    ResumeLevel,
+    Usage,
+)
 from gateway.errors import EngineFailed
-from gateway.runtime.instrument import JobEnd
+from gateway.runtime.instrument import JobEnd, Resumption
 from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.sizing import PromptSize
 from gateway.runtime.stream import JobRequest
@@ -41,6 +53,8 @@ class FakeLeg:
     def token(self, text: bytes = b"x", tokens: int = 1) -> None:
         """The engine says something; a real leg is silent once it was aborted."""
         assert not self.aborted
+        if self.request.transcript is not None:
+            self.request.transcript.add_ids([1] * tokens, tokens)
         self.sink.events(b"data: " + text + b"\n\n", tokens)
 
 
@@ -55,7 +69,11 @@ class FakeEngine:
         self.facts: EngineFacts | Exception = EngineFacts(models=(MODEL,))
         self.legs: list[FakeLeg] = []
         self.asked = 0
+        self.resumability = Resumability(ResumeLevel.NO, "a fake")
         self.closed = False
+
+    def can_resume(self, request: LegRequest) -> Resumability:
+        return self.resumability
 
     async def start(self, request: LegRequest, sink: LegSink) -> FakeLeg:
         self.asked += 1
@@ -115,6 +133,8 @@ class Watcher:
     ended: list[JobEnd] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     states: list[tuple[str, EngineState]] = field(default_factory=list)
+    paused: list[tuple[str, str]] = field(default_factory=list)
+    costs: list[Resumption] = field(default_factory=list)
 
     def job_queued(self, model: str) -> None:
         self.queued += 1
@@ -127,6 +147,12 @@ class Watcher:
 
     def leg_failed(self, model: str, engine_id: str, code: str, detail: str) -> None:
         self.failures.append((engine_id, code))
+
+    def leg_paused(self, model: str, engine_id: str, reason: str) -> None:
+        self.paused.append((engine_id, reason))
+
+    def resumed(self, model: str, cost: Resumption) -> None:
+        self.costs.append(cost)
 
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
         self.states.append((engine_id, state))
@@ -156,8 +182,10 @@ def make_pool(
     engines: list[FakeEngine], watcher: Watcher, *, limits: QueueLimits | None = None, **settings: Any
 ) -> Pool:
     """A first come, first served pool of these engines."""
-    scheduler = Scheduler(POLICIES["fcfs"](), limits or QueueLimits())
-    return Pool(PoolSettings(MODEL, "fcfs", probe_interval_s=0.01, **settings), engines, scheduler, watcher)
+    scheduler = Scheduler(POLICIES["fcfs"], limits or QueueLimits())
+    return Pool(
+        PoolSettings(MODEL, "fcfs", probe_interval_s=0.01, **settings), engines, scheduler, watcher, SystemClock()
+    )
 
 
 USAGE = Usage(prompt_tokens=12, completion_tokens=3)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from gateway.clock import ManualClock
-from gateway.core.scheduler import QueueLimits
+from gateway.core.waiting_room import QueueLimits
 from gateway.errors import (
     GatewayError,
 )

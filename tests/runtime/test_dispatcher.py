@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.scheduler import QueueLimits
+from gateway.core.waiting_room import QueueLimits
 from gateway.engines.base import EngineState
 from gateway.errors import (
     Draining,

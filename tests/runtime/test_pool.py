@@ -97,7 +97,7 @@ async def test_the_scheduler_knows_what_the_pool_learns() -> None:
     for number in range(2):
         house.engines[number].facts = EngineFacts(kv_tokens=9000)
         await house.probe(slot=number)
-    loads = house.pool.scheduler._engines
+    loads = house.pool.scheduler._roster.fleet
     assert loads["a"].capacity == EngineCapacity(128, 9000)
     assert loads["b"].capacity == EngineCapacity(128, 500)
     house.engines[0].facts = EngineFacts(kv_tokens=8000)
@@ -147,7 +147,7 @@ async def test_an_engine_that_queues_is_narrowed() -> None:
     await house.probe()
 
     assert house.pool.slots[0].max_running == 16
-    assert house.pool.scheduler._engines["a"].capacity.max_running == 16
+    assert house.pool.scheduler._roster.fleet["a"].capacity.max_running == 16
 
 
 @pytest.mark.parametrize(

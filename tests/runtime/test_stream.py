@@ -8,7 +8,7 @@ from gateway.clock import ManualClock
 from gateway.core.pace import MACHINE, Pace
 from gateway.errors import EngineError, EngineFailed
 from gateway.runtime.stream import COMMENT, GROUP_LEAD_S, MAX_HELD, Stream
-from tests.runtime.fakes import USAGE, FakeLeg, FakeOutlet, job_request
+from tests.runtime.fakes import USAGE, FakeEngine, FakeLeg, FakeOutlet, job_request
 from tests.support.waiting import eventually
 
 READER = Pace("custom", ttft_s=1.0, rate=10.0)
@@ -32,7 +32,7 @@ class Scene:
         self.owner = Owner()
         self.outlet = FakeOutlet()
         self.stream = Stream(job_request(pace=pace), self.owner, self.clock)
-        self.stream.begin("e", self.clock.now())
+        self.stream.begin(FakeEngine("e"), self.clock.now())
         self.leg = FakeLeg(self.stream.leg_request(), self.stream)
         self.stream.attach_leg(self.leg)
         if follow:
@@ -182,7 +182,7 @@ async def test_every_leg_has_an_id_of_its_own() -> None:
     """An engine may still know the leg before."""
     scene = Scene()
     first = scene.stream.leg_request().id
-    scene.stream.begin("f", 101.0)
+    scene.stream.begin(FakeEngine("f"), 101.0)
 
     assert scene.stream.leg_request().id == f"{first}-2"
     assert scene.stream.on_leg(2)

@@ -15,7 +15,7 @@ class Policy(Protocol):
 
     ticks: ClassVar[bool]
 
-    def admit(self, spec: JobSpec, now: float) -> None:
+    def admit(self, spec: JobSpec, now: float, /) -> None:
         """A job wants to come in; RateLimited to refuse it."""
 
     def push(self, job: Job) -> None:

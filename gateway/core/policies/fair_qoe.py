@@ -1,21 +1,22 @@
 """Fair QoE, the default: places by what readers gain, between tenants that stay near each other.
 
-One knob, the slack: `phi = slack_s * the pool's service rate / backlogged tenants`. Tenants stand in steps of phi by how
-far they lead the one furthest behind, and a lower step comes first. Slack 0 serves whoever is furthest behind, an
+One knob, the slack: `phi = slack_s * the pool's service rate / backlogged tenants`. Tenants stand in steps of phi by
+how far they lead the one furthest behind, and a lower step comes first. Slack 0 serves whoever is furthest behind, an
 infinite one only what readers gain. The rules, in order of precedence:
 
 1. Due: a stream whose reader would run out of text before it could be resumed keeps or gets its place, so that nobody
    who has begun to read stalls because of a pause. Void while those who want to read together read nearly as fast as
    the pool can produce: then somebody must stall, and QoE is best served by gain alone.
-2. Late: a job that waited `age_s` past its `ttft` has lost most of what it could gain and would wait for ever. Late jobs
-   get `age_share` of the starts, oldest first.
+2. Late: a job that waited `age_s` past its `ttft` has lost most of what it could gain and would wait for ever. Late
+   jobs get `age_share` of the starts, oldest first.
 3. Tenants: a lower step first. While others are ahead, the lowest step holds what becomes free, so that its large jobs
    are not passed by small ones.
 4. Gain for each token of memory, as in Andes.
 5. A reader who does not look gives way first, and goes on when there is room.
 
-What is computed again after pauses is bounded by `overhead`, a share of the engines' time, saved up for bursts. Half of
-the savings is kept for fairness.
+What is computed again after pauses is bounded by `overhead`, a share of the engines' time, saved up for bursts; a tenth
+of it is for gain alone. A pause that serves the tenant who is behind also serves readers more: who asks for little is
+behind most of the time.
 """
 
 from collections.abc import Sequence
@@ -28,8 +29,10 @@ from gateway.core.policies.ranked import Bid
 from gateway.core.roster import Roster
 
 _DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
-_OVERLOADED: Final = 0.8  # of what the pool makes: turns cost something, so not all of it can be read
-_RELIEVED: Final = 0.4
+_OVERLOADED: Final = 0.5  # of what the pool makes: turns cost something, so not all of it can be read
+_RELIEVED: Final = 0.2
+_HORIZONS: Final = 3.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
+_GAIN_SHARE: Final = 0.1
 _SAVED_S: Final = 60.0  # how long the allowance for recomputing can be saved up
 
 
@@ -75,10 +78,9 @@ class Allowance:
         earned = most if self._saved is None else self._saved + self._share * engines * (now - self._at)
         self._saved, self._at = min(most, earned), now
 
-    def spend(self, cost_s: float, keep: float) -> bool:
-        """Take it if so much (a share of the most that can be saved) is left; False otherwise."""
-        most = self._share * _SAVED_S
-        if self._saved is None or self._saved - cost_s < keep * most:
+    def spend(self, cost_s: float, *, forced: bool = False) -> bool:
+        """Take it if it is there; False, and nothing taken, otherwise. What is forced is owed."""
+        if self._saved is None or (cost_s > self._saved and not forced):
             return False
         self._saved -= cost_s
         return True
@@ -90,7 +92,9 @@ class FairQoe(Andes):
     def __init__(self, roster: Roster) -> None:
         super().__init__(roster)
         self._steps = Steps()
-        self._allowance = Allowance(roster.tuning.overhead)
+        share = roster.tuning.overhead
+        self._for_gain = Allowance(share * _GAIN_SHARE)
+        self._for_fairness = Allowance(share * (1 - _GAIN_SHARE))
         self._late_credit = 0.0
         self._overloaded = False
 
@@ -102,15 +106,15 @@ class FairQoe(Andes):
 
     def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
         self._steps.sort(self._roster, now)
-        self._allowance.earn(len(self._roster.fleet), now)
-        self._judge_load(jobs, now)
+        for allowance in (self._for_gain, self._for_fairness):
+            allowance.earn(len(self._roster.fleet), now)
         bids = [self._bid(job, now) for job in jobs]
         self._let_hold(bids)
         if self._late_credit >= 1:
             self._promote_late(bids, now)
         return bids
 
-    def began(self, bid: Bid, now: float) -> None:
+    def began(self, bid: Bid) -> None:
         if bid.job.fresh:
             self._late_credit = min(2.0, self._late_credit + self._roster.tuning.age_share)
             if bid.begins is Reason.LATE:
@@ -121,11 +125,11 @@ class FairQoe(Andes):
             return False
         fleet = self._roster.fleet
         cost_s = sum(fleet[v.job.engine_id].recompute_s(v.job.context_tokens) for v in victims if v.job.engine_id)
-        if bid.begins is Reason.DUE and not self._overloaded:
-            return self._allowance.spend(cost_s, float("-inf"))
+        if bid.begins is Reason.DUE:
+            return self._for_gain.spend(cost_s, forced=True)
         if all(victim.rank[:2] < bid.rank[:2] for victim in victims):
-            return self._allowance.spend(cost_s, 0.0)
-        return self.pays(bid, victims, now) and self._allowance.spend(cost_s, 0.5)
+            return self._for_fairness.spend(cost_s)
+        return self.pays(bid, victims, now) and self._for_gain.spend(cost_s)
 
     def _bid(self, job: Job, now: float) -> Bid:
         roster = self._roster
@@ -133,7 +137,7 @@ class FairQoe(Andes):
             runs = job.state is JobState.RUNNING
             return Bid((_AWAY, float(runs), -float(job.order)), 0.0, job, Reason.ROOM, Reason.AWAY)
         speed, delay_s = self.service(job)
-        gain = job.tracker.gain(speed, delay_s, roster.tuning.horizon_s, now)
+        gain = job.tracker.gain(speed, delay_s, _HORIZONS * roster.tuning.horizon_s, now)
         step = self._steps[job.spec.tenant]
         if not (self._overloaded or job.fresh) and job.spec.pace.paced:
             spare_s = job.tracker.lead(now) - roster.must_run_s(job)
@@ -145,7 +149,7 @@ class FairQoe(Andes):
         stops = Reason.SHARE if step else Reason.AHEAD
         return Bid((_NORMAL, -float(step), value), gain, job, Reason.GAIN, stops)
 
-    def _judge_load(self, jobs: Sequence[Job], now: float) -> None:
+    def survey(self, jobs: Sequence[Job], now: float) -> None:
         """Whether everybody's reading, those who wait for their first word included, asks more than the pool makes.
 
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.

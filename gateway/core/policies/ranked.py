@@ -16,6 +16,8 @@ A place that a stopping leg still holds counts as given, so that no decision pau
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from typing import ClassVar, Final, NamedTuple
 
 from gateway.core.capacity import WATERMARK, EngineLoad
@@ -27,13 +29,15 @@ _STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish mus
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
 _CAP_WINDOW_S: Final = 600.0
+_HOT: Final = 64
+_RANK_ALL_S: Final = 2e-4  # for each job that waits, until all are ranked again
 
 
 class Bid(NamedTuple):
     """What a job offers for a place: its rank (larger comes first), the gain in QoE, and why it would begin.
 
-    A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones that
-    rank below it do not pass.
+    A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones
+    that rank below it do not pass.
     """
 
     rank: tuple[float, ...]
@@ -47,25 +51,29 @@ class Bid(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Places:
-    """One engine's room in a plan: in all, free at once, and held by legs that are being stopped (seats, tokens)."""
+    """One engine's room in a plan: in all, free at once, and held by legs that are being stopped (seats, tokens).
+
+    `whole` is the memory of the idle engine; a job that needs more counts as needing that, so that it can run, alone.
+    """
 
     load: EngineLoad
+    whole: int
     seats: int
-    memory: float
+    memory: int
     free_seats: int
-    free_memory: float
+    free_memory: int
     soon_seats: int
-    soon_memory: float
+    soon_memory: int
 
     def has(self, need: int) -> bool:
-        return self.seats > 0 and self.memory >= need
+        return self.seats > 0 and self.memory >= min(need, self.whole)
 
     def take(self, need: int) -> None:
         self.seats -= 1
         self.memory -= need
 
     def free_now(self, need: int) -> bool:
-        return self.free_seats > 0 and self.free_memory >= need
+        return self.free_seats > 0 and self.free_memory >= min(need, self.whole)
 
     def use(self, need: int) -> None:
         """What is free first, then what is about to be."""
@@ -76,10 +84,14 @@ class Places:
             self.soon_seats -= 1
         if self.free_memory < 0:
             self.soon_memory += self.free_memory
-            self.free_memory = 0.0
+            self.free_memory = 0
 
     def free_soon(self, need: int) -> bool:
-        return self.free_seats + self.soon_seats > 0 and self.free_memory + self.soon_memory >= need
+        memory = self.free_memory + self.soon_memory
+        return self.free_seats + self.soon_seats > 0 and memory >= min(need, self.whole)
+
+
+_by_rank = attrgetter("rank")
 
 
 class PauseCap:
@@ -113,16 +125,23 @@ class Ranked:
         self._roster = roster
         self._refines = refines
         self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
+        self._hot: dict[int, Job] = {}  # those waiting who may get a place before everybody is ranked again
+        self._rank_all_at = float("-inf")
 
-    def admit(self, spec: JobSpec, now: float) -> None:
+    def admit(self, _spec: JobSpec, now: float) -> None:
         """Everybody may come in."""
         self._cap.arrived(now)
 
     def push(self, job: Job) -> None:
-        """Who waits is ranked anew in every decision."""
+        """Who begins to wait is ranked in the next decision."""
+        self._hot[job.order] = job
 
     def discard(self, job: Job) -> None:
-        """Nothing is kept of it."""
+        """It is ranked no more."""
+        self._hot.pop(job.order, None)
+
+    def survey(self, jobs: Sequence[Job], now: float) -> None:
+        """All jobs that wait or run; a hook, called whenever all are ranked."""
 
     def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
         """A bid for each job, in any order."""
@@ -133,25 +152,49 @@ class Ranked:
         return sorted(self._roster.waiting.values(), key=lambda job: job.order)
 
     def decide(self, now: float) -> None:
-        self._roster.reconsider(now)
-        if self._start_all(now) and not self._overrun():
+        waiting, fleet = self._roster.waiting, self._roster.fleet
+        enough = _HOT + 2 * sum(load.capacity.max_running for load in fleet)
+        everybody = len(waiting) <= enough or now >= self._rank_all_at
+        if everybody:
+            self._roster.reconsider(now)
+        started = self._start_all(now)
+        if started and not self._overrun():
             return
+        bids = self._bids(now, enough if everybody else None)
+        for load in self._overrun():
+            self._relieve(load, bids, now)
+        if not started:  # else who has just begun would be a victim in the same plan
+            self._swap(bids, now)
+
+    # ---- steps
+
+    def _bids(self, now: float, keep: int | None) -> list[Bid]:
+        """Bids, best first: of all who run and wait, the first `keep` of whom are remembered; None: of those alone.
+
+        Ranking takes some microseconds a job, and the order of a long queue changes slowly: all of it is ranked after
+        a time that grows with its length, so that this costs a bounded share of one core.
+        """
+        waiting = self._roster.waiting
         running = [
             job
             for load in self._roster.fleet
             for job in load.legs.values()
             if job.state is JobState.RUNNING and job.spec.resumable
         ]
-        bids = self.rank([*self._roster.waiting.values(), *running], now)
-        bids.sort(key=lambda bid: bid.rank, reverse=True)
-        for load in self._overrun():
-            self._relieve(load, bids, now)
-        self._swap(bids, now)
-
-    # ---- steps
+        if keep is None:
+            jobs = [*(job for job in self._hot.values() if job.spec.id in waiting), *running]
+        else:
+            jobs = [*waiting.values(), *running]
+            self.survey(jobs, now)
+            self._rank_all_at = now + _RANK_ALL_S * len(waiting)
+        bids = self.rank(jobs, now)
+        bids.sort(key=_by_rank, reverse=True)
+        if keep is not None:
+            self._hot = {bid.job.order: bid.job for bid in islice((b for b in bids if b.job.engine_id is None), keep)}
+        return bids
 
     def _start_all(self, now: float) -> bool:
-        """Start everybody if there is room for all; whether there was."""
+        """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
         places = [self._places(load) for load in roster.fleet if load.capacity.ready]
         needs = sum(roster.need(job) for job in roster.waiting.values())
@@ -163,7 +206,7 @@ class Ranked:
             load = roster.fleet.place(job, roster.need(job))
             if load is not None:
                 roster.begin(job, load, Reason.ROOM, now)
-        return not roster.waiting
+        return bool(roster.starts or roster.resumes)
 
     def _overrun(self) -> list[EngineLoad]:
         """Engines that hold more tokens than they have memory for."""
@@ -191,13 +234,20 @@ class Ranked:
         for bid, place in admitted:
             need = self._roster.need(bid.job)
             if place.free_now(need):
-                place.use(need)
-                self.began(bid, now)
-                self._roster.begin(bid.job, place.load, bid.begins, now)
+                self._begin(bid, place, need, now)
             elif place.free_soon(need):
                 place.use(need)
-            elif not self._make_room(bid, place, need, victims, now) and bid.holds:
-                place.use(need)
+            elif not self._make_room(bid, place, need, victims, now):
+                elsewhere = next((other for other in self._allowed(bid.job, places) if other.free_now(need)), None)
+                if elsewhere is not None:
+                    self._begin(bid, elsewhere, need, now)
+                elif bid.holds:
+                    place.use(need)
+
+    def _begin(self, bid: Bid, place: Places, need: int, now: float) -> None:
+        place.use(need)
+        self.began(bid)
+        self._roster.begin(bid.job, place.load, bid.begins, now)
 
     def _fill(self, bids: list[Bid], places: dict[str, Places]) -> tuple[set[int], list[tuple[Bid, Places]]]:
         """Who keeps a place (by order of arrival), and who is given one on which engine."""
@@ -228,29 +278,34 @@ class Ranked:
 
     def _choose(self, job: Job, need: int, places: dict[str, Places]) -> Places | None:
         """Where the prefix lies if there is room, else the engine with most memory to give."""
-        home = places.get(job.home or "")
-        if home is not None and home.load.capacity.ready and home.has(need) and home.load.id not in job.avoid:
-            return home
         best = None
-        for place in places.values():
-            if place.has(need) and place.load.capacity.ready and place.load.id not in job.avoid:
+        for place in self._allowed(job, places):
+            if place.has(need):
+                if place.load.id == job.home:
+                    return place
                 better = best is None or (place.memory, place.seats) > (best.memory, best.seats)
                 best = place if better else best
         return best
+
+    @staticmethod
+    def _allowed(job: Job, places: dict[str, Places]) -> list[Places]:
+        """The engines that may take the job: one that has failed it only when no other one is ready."""
+        ready = [place for place in places.values() if place.load.capacity.ready]
+        return [place for place in ready if place.load.id not in job.avoid] or ready
 
     def _make_room(self, bid: Bid, place: Places, need: int, victims: list[Bid], now: float) -> bool:
         """Pause the worst streams of this engine until the job fits; False when that does not pay or must not be."""
         chosen: list[Bid] = []
         seats = place.free_seats + place.soon_seats
-        memory = place.free_memory + place.soon_memory
+        memory, least = place.free_memory + place.soon_memory, min(need, place.whole)
         for victim in victims:
-            if seats > 0 and memory >= need:
+            if seats > 0 and memory >= least:
                 break
             if victim.job.engine_id == place.load.id and not victim.firm and victim.job.state is JobState.RUNNING:
                 chosen.append(victim)
                 seats += 1
                 memory += victim.job.reserved
-        if seats <= 0 or memory < need or not self.may_pause(bid, chosen, now):
+        if seats <= 0 or memory < least or not self.may_pause(bid, chosen, now):
             return False
         for victim in chosen:
             place.soon_seats += 1
@@ -280,7 +335,7 @@ class Ranked:
 
     # ---- tools
 
-    def began(self, bid: Bid, now: float) -> None:
+    def began(self, bid: Bid) -> None:
         """A bid is about to begin; a hook for subclasses that share out starts."""
 
     def _pause(self, job: Job, reason: Reason, now: float) -> None:
@@ -290,7 +345,7 @@ class Ranked:
     def _places(self, load: EngineLoad) -> Places:
         """Room for those who can be moved: what runs and cannot be paused is taken off."""
         kv = load.capacity.kv_tokens
-        memory = _NO_LIMIT if kv is None else WATERMARK * kv
+        memory = whole = _NO_LIMIT if kv is None else int(WATERMARK * kv)
         seats = min(load.capacity.max_running, self._paced_batch(load))
         if not load.capacity.ready:
             seats, memory = 0, 0
@@ -301,6 +356,7 @@ class Ranked:
                 fixed_tokens += job.reserved
         return Places(
             load,
+            whole,
             seats - fixed,
             memory - fixed_tokens,
             seats - len(load.legs),

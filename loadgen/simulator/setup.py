@@ -1,0 +1,63 @@
+"""How a simulation is set up, and what comes of it."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.core.capacity import EngineCapacity
+from gateway.core.latency import IterationModel
+from gateway.core.plan import Plan
+from gateway.core.policies import PolicyRule
+from gateway.core.scheduler import Scheduler
+from gateway.core.tuning import Tuning
+from gateway.core.waiting_room import QueueLimits
+from gateway.emulator.profiles import Profile
+from loadgen.gaps import GapMeter
+from loadgen.records import JobRecord
+from loadgen.simulator.job import SimJob
+
+NO_QUEUE_LIMITS: Final = QueueLimits(max_jobs=1 << 60, max_jobs_per_tenant=1 << 60, timeout_s=float("inf"))
+INPUT_PRICE: Final = 1.0
+OUTPUT_PRICE: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a workload is served: the engines, the rule, and what the gateways are like."""
+
+    engines: tuple[Profile, ...]
+    rule: PolicyRule
+    tuning: Tuning
+    limits: QueueLimits = NO_QUEUE_LIMITS
+    gateways: int = 1
+    staleness_s: float = 0.05
+
+
+@dataclass(slots=True, eq=False)
+class Gateway:
+    """One gateway: its scheduler, and for when it has planned to plan."""
+
+    number: int
+    scheduler: Scheduler
+    next_plan: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What came of a simulation; `gap` and `plan_ms` are sampled at every plan."""
+
+    jobs: list[SimJob] = field(default_factory=list)
+    gap: GapMeter = field(default_factory=GapMeter)
+    plan_ms: list[float] = field(default_factory=list)
+    plans: list[tuple[float, Plan]] = field(default_factory=list)
+    engine_s: float = 0.0
+    ended_s: float = 0.0
+
+    def records(self) -> list[JobRecord]:
+        """One row per job."""
+        return [job.record() for job in self.jobs]
+
+
+def share_of(profile: Profile, gateways: int, *, ready: bool) -> EngineCapacity:
+    """What each of so many gateways may use of an engine: an equal share."""
+    model = IterationModel(profile.a_s, profile.b_s, profile.c_s, 1 / profile.prefill_tokens_per_s)
+    return EngineCapacity(max(1, profile.max_num_seqs // gateways), profile.kv_tokens // gateways, ready, model)

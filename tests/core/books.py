@@ -1,0 +1,160 @@
+"""A plain model of a pool: who waits, runs, is being stopped or has left, as told by events and plans alone."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gateway.core.capacity import WATERMARK, EngineCapacity
+from gateway.core.job import JobSpec, JobState
+from gateway.core.plan import Pause, Plan, Reason
+from gateway.core.scheduler import Scheduler
+from gateway.core.waiting_room import QueueLimits
+from tests.core.pool import begun
+
+LIMITS = QueueLimits(max_jobs=8, max_jobs_per_tenant=4, timeout_s=10.0)
+
+
+@dataclass
+class Books:
+    """`running` holds every leg's engine, those that are `stopping` (to be paused) or `leaving` (removed) included."""
+
+    specs: dict[str, JobSpec] = field(default_factory=dict)
+    arrived: dict[str, float] = field(default_factory=dict)
+    produced: dict[str, int] = field(default_factory=dict)
+    engines: dict[str, EngineCapacity] = field(default_factory=dict)
+    waiting: dict[str, None] = field(default_factory=dict)
+    running: dict[str, str] = field(default_factory=dict)
+    stopping: set[str] = field(default_factory=set)
+    leaving: set[str] = field(default_factory=set)
+    yielded: set[str] = field(default_factory=set)  # paused by the policy and neither begun nor failed since
+    left: list[str] = field(default_factory=list)
+
+    # ---- events
+
+    def add(self, spec: JobSpec, now: float) -> None:
+        self.specs[spec.id] = spec
+        self.waiting[spec.id] = None
+        self.arrived[spec.id] = now
+        self.produced[spec.id] = 0
+
+    def leg_ended(self, job: str, *, failed: bool) -> None:
+        del self.running[job]
+        self.stopping.discard(job)
+        if failed:
+            self.yielded.discard(job)
+        if job in self.leaving:
+            self.leaving.remove(job)
+            self.left.append(job)
+        else:
+            self.waiting[job] = None
+
+    def remove(self, job: str) -> None:
+        if job in self.waiting:
+            del self.waiting[job]
+            self.left.append(job)
+        else:
+            self.leaving.add(job)
+
+    def present(self) -> list[str]:
+        """Jobs that can be removed."""
+        return sorted({*self.waiting, *self.running} - self.leaving)
+
+    # ---- a plan, checked against the books before it is written into them
+
+    def perform(self, plan: Plan, subject: Scheduler, now: float, tick_s: float | None) -> None:
+        self._reject(plan, now, tick_s)
+        for pause in plan.pause:
+            self._pause(pause, subject)
+        for move in begun(plan):
+            del self.waiting[move.job_id]
+            assert self.engines[move.engine_id].ready
+            assert (move in plan.resume) == bool(self.produced[move.job_id])
+            self.running[move.job_id] = move.engine_id
+            self.yielded.discard(move.job_id)
+        for name in {move.engine_id for move in begun(plan)}:
+            capacity, load = self.engines[name], subject._roster.fleet[name]
+            assert load.running <= capacity.max_running
+            assert capacity.kv_tokens is None or load.tokens <= WATERMARK * capacity.kv_tokens or load.running == 1
+        for pause in plan.pause:
+            self._has_beneficiary(pause, subject)
+        if self.waiting:
+            self._wants_are_up_to_date(subject, now)
+
+    def _reject(self, plan: Plan, now: float, tick_s: float | None) -> None:
+        """Exactly those that have no token and have waited long enough; `wake_at` is the next of them, or the tick."""
+        fresh = {job: self.arrived[job] + LIMITS.timeout_s for job in self.waiting if not self.produced[job]}
+        overdue = [job for job, deadline in fresh.items() if deadline <= now]
+        assert [each.job_id for each in plan.reject] == sorted(overdue, key=list(self.specs).index)
+        for job in overdue:
+            del self.waiting[job]
+            self.left.append(job)
+        began = {move.job_id for move in begun(plan)}
+        times = [fresh[job] for job in fresh.keys() - overdue - began]
+        if tick_s is not None and self.waiting.keys() - began:
+            times.append(now + tick_s)
+        assert plan.wake_at == min(times, default=None)
+
+    def _pause(self, pause: Pause, subject: Scheduler) -> None:
+        """Only who runs and can go on later is paused; for memory only where there is too little."""
+        job = pause.job_id
+        assert self.running[job] == pause.engine_id
+        assert job not in self.stopping | self.leaving
+        assert self.specs[job].resumable
+        if pause.reason is Reason.MEMORY:
+            kept = self.held(pause.engine_id, subject, but=self.stopping | self.leaving)
+            assert kept > (self.engines[pause.engine_id].kv_tokens or kept)
+        self.stopping.add(job)
+        self.yielded.add(job)
+
+    def held(self, engine: str, subject: Scheduler, *, but: set[str]) -> int:
+        """Tokens set aside on an engine, without those of some jobs."""
+        jobs = subject._roster.jobs
+        return sum(jobs[job].reserved for job, where in self.running.items() if where == engine and job not in but)
+
+    def _has_beneficiary(self, pause: Pause, subject: Scheduler) -> None:
+        """Somebody who waits fits on that engine, once what is being stopped there has ended."""
+        if pause.reason is Reason.MEMORY:
+            return
+        roster, capacity = subject._roster, self.engines[pause.engine_id]
+        ending = self.stopping | self.leaving
+        stay = [job for job, where in self.running.items() if where == pause.engine_id and job not in ending]
+        held = self.held(pause.engine_id, subject, but=ending)
+        room = float("inf") if capacity.kv_tokens is None else WATERMARK * capacity.kv_tokens
+        assert len(stay) < capacity.max_running
+        assert any(not stay or held + roster.need(roster.jobs[job]) <= room for job in self.waiting)
+
+    def _wants_are_up_to_date(self, subject: Scheduler, now: float) -> None:
+        """Who waits wants service, but one that was paused only when its reader is there and must go on."""
+        roster = subject._roster
+        for name, job in roster.jobs.items():
+            expected = name in self.waiting and (name not in self.yielded or roster.due(job, now))
+            assert job.wants == expected, name
+
+    # ---- at any time
+
+    def agree(self, subject: Scheduler) -> None:
+        """Everyone is in exactly one place, and what is counted is what a recount gives."""
+        roster = subject._roster
+        jobs = roster.jobs
+        assert len(subject) == len(jobs) == len(self.waiting) + len(self.running)
+        assert set(jobs) == {*self.waiting, *self.running}
+        assert set(roster.waiting) == set(self.waiting)
+        assert sorted(self.left) == sorted(set(self.left)) == sorted(self.specs.keys() - jobs.keys())
+        for load in roster.fleet:
+            legs = {job for job, where in self.running.items() if where == load.id}
+            ending = legs & (self.stopping | self.leaving)
+            assert set(load.legs) == legs
+            assert load.tokens == sum(jobs[job].reserved for job in legs)
+            assert load.stopping == ending
+            assert load.stopping_tokens == sum(jobs[job].reserved for job in ending)
+            assert load.decoding == sum(jobs[job].produced > jobs[job].leg_base for job in legs)
+            assert all(jobs[job].reserved >= jobs[job].context_tokens for job in legs)
+        for name, job in jobs.items():
+            assert (job.state is JobState.LEAVING) == (name in self.leaving)
+            assert (job.state is JobState.STOPPING) == (name in self.stopping - self.leaving)
+            assert job.engine_id == self.running.get(name)
+            assert (subject.place_in_queue(name) is None) == (name not in self.waiting)
+        wanting = Counter(job.spec.tenant for job in jobs.values() if job.wants)
+        assert {account.tenant: account.wanting for account in roster.counters.backlog()} == wanting
+        assert roster.counters.backlogged_tenants == len(wanting)
+        fresh = Counter(self.specs[job].tenant for job in self.waiting if not self.produced[job])
+        assert subject._room.by_tenant == fresh

@@ -1,0 +1,63 @@
+"""Readers' networks: outages hold everything back, a slow line carries so many bytes a second."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from loadgen.scenarios import load_scenario
+from loadgen.workload import Reader
+from tests.loadgen.scripted_server import END, SSE_HEAD, chunk, usage, whole
+from tests.loadgen.test_loops import attacked, one, request
+
+
+async def test_an_outage_holds_everything_back() -> None:
+    """The server answers at once; the reader has it when the line is back, and not before."""
+    record = await one(whole, reader=Reader(outages=((0.0, 0.3),)))
+
+    assert (record.outcome, record.produced) == ("finished", 3)
+    assert (record.first_token_s or 0) >= 0.3
+    assert (record.ended_s or 0) >= 0.3
+
+
+async def test_an_outage_in_the_middle() -> None:
+    """What was sent before it came; what was sent during it comes at its end, and then all of it."""
+
+    async def handler(asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        writer.write(SSE_HEAD + b"\r\n" + chunk("a", ids=1))
+        await writer.drain()
+        await asyncio.sleep(0.25)
+        writer.write(chunk("b", ids=1) + usage(1, 2) + END)
+
+    record = await one(handler, reader=Reader(outages=((0.2, 0.5),)))
+
+    assert (record.first_token_s or 9) < 0.2
+    assert (record.last_token_s or 0) >= 0.5
+
+
+async def test_a_slow_line_takes_its_time() -> None:
+    """300 events at once, of some 80 bytes each, at 100,000 bytes a second: about a quarter of a second, evenly."""
+    record = await one(whole, tokens=300, reader=Reader(bytes_per_s=100_000.0))
+    span = (record.last_token_s or 0) - (record.first_token_s or 0)
+
+    assert record.produced == 300
+    assert 0.1 < span < 0.5
+    assert (record.ended_s or 0) >= (record.last_token_s or 0)
+
+
+async def test_a_connection_is_whole_again_for_the_next_reader() -> None:
+    """One with an outage, then one without, over the same connection."""
+    outcome = await attacked(whole, request(0, reader=Reader(outages=((0.0, 0.2),))), request(1, 0.4))
+
+    assert [r.outcome for r in outcome.records] == ["finished"] * 2
+    assert (outcome.records[1].first_token_s or 9) < 0.9
+
+
+def test_a_scenario_has_bad_networks() -> None:
+    """Its shares of them; other scenarios have none."""
+    bad = [r.reader for r in load_scenario("bad_networks").requests]
+    plain = [r.reader for r in load_scenario("hidden_tabs").requests]
+
+    assert sum(bool(r.outages) for r in bad) / len(bad) == pytest.approx(0.3, abs=0.07)
+    assert sum(r.bytes_per_s is not None for r in bad) / len(bad) == pytest.approx(0.2, abs=0.07)
+    assert not any(r.outages or r.bytes_per_s for r in plain)
