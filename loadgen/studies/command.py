@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from loadgen.studies import beyond, vtc, vtc_figures
+from loadgen.studies import beyond, speed, vtc, vtc_figures
 from loadgen.studies.table import Table
 
 Study = Callable[[argparse.Namespace], Sequence[Table]]
@@ -17,6 +17,7 @@ STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
     {
         "beyond": beyond.run_beyond,
         "slack": beyond.run_slack,
+        "speed": speed.run,
         "vtc-table2": vtc.run,
         "vtc-figures": vtc_figures.run,
     }
