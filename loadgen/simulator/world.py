@@ -85,7 +85,8 @@ class World:
             self._ended(leg)
         engine.legs.clear()
         engine.dying.clear()
-        self._consider_all()
+        for gateway in self._gateways:
+            self._consider(gateway)
 
     def drain_engine(self, engine_id: str) -> None:
         """The engine gets nothing new; it is gone when what runs there has ended."""
@@ -205,10 +206,6 @@ class World:
 
     # ---- plans
 
-    def _consider_all(self) -> None:
-        for gateway in self._gateways:
-            self._consider(gateway)
-
     def _consider(self, gateway: Gateway) -> None:
         at = gateway.scheduler.plan_at
         if at is None or at == float("inf"):
@@ -227,7 +224,7 @@ class World:
             for leg in self._legs.values():
                 if leg.job.gateway == gateway.number:
                     self._sync(leg)
-            self._sample_gap()
+            self.run_.sample_gap(self.now, self._served, self._gateways)
         began = perf_counter()
         plan = scheduler.plan(self.now)
         self.run_.plan_ms.append(1000 * (perf_counter() - began))
@@ -236,12 +233,8 @@ class World:
         self._apply(plan)
         if plan.start or plan.resume:
             # Who has nothing waiting now may have again at the next plan: the meter must see that it had not between.
-            self._sample_gap()
+            self.run_.sample_gap(self.now, self._served, self._gateways)
         self._consider(gateway)
-
-    def _sample_gap(self) -> None:
-        backlogged = set().union(*(each.scheduler.backlogged() for each in self._gateways))
-        self.run_.gap.sample(self.now, self._served, backlogged)
 
     def _apply(self, plan: Plan) -> None:
         for reject in plan.reject:
