@@ -85,6 +85,11 @@ def engines_router(
         pool.add(make(EngineSettings(**body.model_dump())))
         return _view(pool, body.id)
 
+    _add_draining(router, dispatcher)
+    return router
+
+
+def _add_draining(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/{engine_id}/drain", responses=errors(400, 404))
     async def drain_engine(engine_id: EngineId, model: Model = None) -> Moved:
         """Give an engine no new work and move its streams where that loses nothing; the others end there."""
@@ -103,8 +108,6 @@ def engines_router(
     async def remove_engine(engine_id: EngineId, model: Model = None) -> None:
         """Forget an engine that was drained and is empty."""
         await _pool_of(dispatcher, engine_id, model).remove(engine_id)
-
-    return router
 
 
 def _pool_of(dispatcher: Dispatcher, engine_id: str, model: str | None) -> Pool:

@@ -6,7 +6,7 @@ the watermark of its KV memory.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.core.job import Job
 from gateway.core.latency import IterationModel, LatencyFit
@@ -30,6 +30,16 @@ class EngineCapacity:
     kv_tokens: int | None = None
     ready: bool = True
     model: IterationModel | None = None
+
+
+class Outlook(NamedTuple):
+    """What a job can expect of an engine: tokens per second, seconds to the first token besides those for each token to
+    compute, and the factor by which a resume differs from a start."""
+
+    speed: float
+    first_s: float
+    per_token_s: float
+    resume_factor: float
 
 
 @dataclass(slots=True, eq=False)
@@ -145,11 +155,19 @@ class EngineLoad:
         """Seconds of an iteration of the present batch."""
         return self.model.iteration_s(len(self.legs), self.tokens)
 
-    @property
-    def full_speed(self) -> float:
-        """Tokens per second of one sequence in a full batch of the present mean context."""
+    def outlook(self) -> Outlook:
+        """What a job can expect here, at the speed of a full batch of the present mean context."""
         batch = max(1, self.capacity.max_running)
-        return self.model.speed(batch, self.tokens / max(1, len(self.legs)) * batch)
+        speed = self.model.speed(batch, self.tokens / max(1, len(self.legs)) * batch)
+        return Outlook(speed, 2 * self.iteration_s(), self.model.per_prefill_token_s, self._factor)
+
+    def potential(self) -> float:
+        """Tokens per second of all its places together, as far as its memory has room for contexts like the present."""
+        batch = max(1, self.capacity.max_running)
+        mean = self.tokens / max(1, len(self.legs))
+        if self.capacity.kv_tokens is not None and mean:
+            batch = max(1, min(batch, int(WATERMARK * self.capacity.kv_tokens / mean)))
+        return self.model.speed(batch, mean * batch) * batch
 
     def first_token_s(self, tokens: int) -> float:
         """Seconds from a start to the first token, for so many tokens to compute."""

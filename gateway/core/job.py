@@ -97,7 +97,7 @@ class Job:
 
     `home` is the engine that ran it last and may still hold its prefix; `leg_base` what it had produced when its
     present leg began; `wants` whether it counts as waiting for service; `network_s` what its reader's connection adds
-    to any delay; `asked_at` when its present leg was planned.
+    to any delay; `asked_at` when its present leg was planned; `rate` its reader's, in tokens per second.
     """
 
     spec: JobSpec
@@ -119,8 +119,10 @@ class Job:
     pauses: int = 0
     network_s: float = 0.0
     rate: float = field(init=False)
+    paced: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.paced = self.spec.pace.paced
         self.tracker = QoeTracker(self.spec.pace, self.arrived)
         self.rate = self.spec.pace.rate / self.spec.units_per_token
 

@@ -73,12 +73,6 @@ class Roster:
             job.context_tokens, job.prompt_tokens, job.spec.max_tokens, self.tuning.assumed_output_tokens
         )
 
-    def likely_engine(self, job: Job) -> EngineLoad | None:
-        """Where the job runs or would go: its engine, its last one, else the least loaded; None without engines."""
-        engine_id = job.engine_id or job.home
-        load = None if engine_id is None else self.fleet.find(engine_id)
-        return load or self.fleet.roomiest()
-
     # ---- who wants service
 
     def want(self, job: Job, *, arrives: bool = False) -> None:

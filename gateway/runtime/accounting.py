@@ -12,6 +12,8 @@ def observe(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> N
     produced = stream.produced
     job_id = stream.request.id
     prompt, cached = (None, None) if usage is None else (usage.prompt_tokens, usage.cached_tokens)
+    if stream.course.resumptions:
+        cached = None  # of what was sent again: nobody's prompt
     pool.scheduler.observe(job_id, produced, now, prompt_tokens=prompt, cached_tokens=cached)
     pool.scheduler.delivered(job_id, stream.delivered, now)
     if produced > stream.flushed:

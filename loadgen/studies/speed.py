@@ -52,7 +52,7 @@ class Crowd:
         self.scheduler.add(spec, self.now)
 
     def tick(self) -> tuple[float, float]:
-        """One round: tokens come, a job ends, one comes, a plan is made. Seconds of a plan and of hearing of a token."""
+        """One round: tokens come, a job ends, one comes, a plan is made. Seconds of plan and of hearing."""
         self.now += TICK_S
         began = perf_counter()
         for name, produced in self._running.items():

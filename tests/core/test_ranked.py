@@ -5,7 +5,7 @@ import pytest
 from gateway.core.capacity import EngineCapacity
 from gateway.core.latency import IterationModel
 from gateway.core.plan import Reason
-from gateway.core.policies.ranked import PauseCap
+from gateway.core.policies.places import PauseCap
 from gateway.core.scheduler import LegEnded
 from tests.core.pool import PATIENT, begun, finish, give, program, reader, scheduler, spec
 

@@ -1,10 +1,13 @@
 """Andes (arXiv 2404.16283): the places go to those whose quality of experience gains most for the memory they take."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Final
 
+from gateway.core.capacity import Outlook
 from gateway.core.job import Job, JobState
-from gateway.core.policies.ranked import Bid, Ranked
+from gateway.core.policies.places import Bid
+from gateway.core.policies.ranked import Ranked
 from gateway.core.roster import Roster
 
 
@@ -30,17 +33,17 @@ class Andes(Ranked):
         if self._objective is Objective.MAX_MIN:
             floor = min((job.tracker.qoe(now) for job in jobs), default=0.0)
         bonus = 1 + self._roster.tuning.hysteresis
+        outlooks = self.outlooks()
         bids = []
         for job in jobs:
-            gain = self.gain(job, floor, now)
+            gain = self.gain(job, *expected(job, outlooks), floor, now)
             rank = gain / job.context_tokens
             bids.append(Bid((rank * bonus if job.state is JobState.RUNNING else rank,), gain, job))
         return bids
 
-    def gain(self, job: Job, floor: float, now: float) -> float:
+    def gain(self, job: Job, speed: float, delay_s: float, floor: float, now: float) -> float:
         """What being served is worth to this job over the horizon."""
         horizon = self._roster.tuning.horizon_s
-        speed, delay_s = self.service(job)
         tracker = job.tracker
         if self._objective is Objective.AVERAGE:
             return tracker.gain(speed, delay_s, horizon, now)
@@ -50,16 +53,28 @@ class Andes(Ranked):
         served = tracker.serve(speed, delay_s, horizon, now)
         return float((served >= PERFECT) - (wait >= PERFECT)) * (tracker.qoe(now) >= PERFECT)
 
-    def service(self, job: Job) -> tuple[float, float]:
-        """How fast the job would be served (units per second), and after which delay."""
-        load = self._roster.likely_engine(job)
-        if load is None:
-            return 0.0, 0.0
-        speed = load.full_speed * job.spec.units_per_token
-        if job.engine_id is not None:
-            return speed, 0.0
-        return speed, load.first_token_s(job.context_tokens) if job.fresh else load.resume_s(job.context_tokens)
+    def outlooks(self) -> dict[str | None, Outlook]:
+        """What each engine has to offer now; None stands for the one that a new job would go to."""
+        fleet = self._roster.fleet
+        found: dict[str | None, Outlook] = {load.id: load.outlook() for load in fleet}
+        roomiest = fleet.roomiest()
+        found[None] = NOTHING if roomiest is None else found[roomiest.id]
+        return found
 
 
-PERFECT = 1 - 1e-6
+def expected(job: Job, outlooks: Mapping[str | None, Outlook]) -> tuple[float, float]:
+    """How fast the job would be served (units per second), and after which delay (seconds)."""
+    if job.engine_id is not None:
+        return outlooks[job.engine_id].speed * job.spec.units_per_token, 0.0
+    there = outlooks.get(job.home) or outlooks[None]
+    delay_s = there.first_s + there.per_token_s * (job.prompt_tokens + job.produced)
+    if job.produced:
+        delay_s *= there.resume_factor
+    return there.speed * job.spec.units_per_token, delay_s
+
+
+NOTHING: Final = Outlook(0.0, 0.0, 0.0, 1.0)
+"""Without an engine nobody is served."""
+
+PERFECT: Final = 1 - 1e-6
 """A QoE that counts as 1."""

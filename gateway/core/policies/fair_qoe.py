@@ -19,17 +19,19 @@ of it is for gain alone. A pause that serves the tenant who is behind also serve
 behind most of the time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from gateway.core.capacity import Outlook
 from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
-from gateway.core.policies.andes import Andes
-from gateway.core.policies.ranked import Bid
+from gateway.core.policies.andes import Andes, expected
+from gateway.core.policies.places import Bid
 from gateway.core.roster import Roster
 
 _DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
 _OVERLOADED: Final = 0.5  # of what the pool makes: turns cost something, so not all of it can be read
+_DERATED: Final = 0.5
 _RELIEVED: Final = 0.2
 _HORIZONS: Final = 3.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
 _GAIN_SHARE: Final = 0.1
@@ -97,6 +99,10 @@ class FairQoe(Andes):
         self._for_fairness = Allowance(share * (1 - _GAIN_SHARE))
         self._late_credit = 0.0
         self._overloaded = False
+        self._horizon_s = _HORIZONS * roster.tuning.horizon_s
+        self._bonus = 1 + roster.tuning.hysteresis
+        self._lowest = 0
+        self._apart = False
 
     def order_of_start(self) -> list[Job]:
         counters = self._roster.counters
@@ -108,8 +114,11 @@ class FairQoe(Andes):
         self._steps.sort(self._roster, now)
         for allowance in (self._for_gain, self._for_fairness):
             allowance.earn(len(self._roster.fleet), now)
-        bids = [self._bid(job, now) for job in jobs]
-        self._let_hold(bids)
+        steps = [self._steps[tenant] for tenant in {job.spec.tenant for job in jobs}]
+        self._lowest = min(steps, default=0)
+        self._apart = max(steps, default=0) > self._lowest
+        outlooks = self.outlooks()
+        bids = [self._bid(job, outlooks, now) for job in jobs]
         if self._late_credit >= 1:
             self._promote_late(bids, now)
         return bids
@@ -131,40 +140,35 @@ class FairQoe(Andes):
             return self._for_fairness.spend(cost_s)
         return self.pays(bid, victims, now) and self._for_gain.spend(cost_s)
 
-    def _bid(self, job: Job, now: float) -> Bid:
-        roster = self._roster
-        if not job.tracker.present:
-            runs = job.state is JobState.RUNNING
+    def _bid(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Bid:
+        runs = job.state is JobState.RUNNING
+        tracker = job.tracker
+        if not tracker.present:
             return Bid((_AWAY, float(runs), -float(job.order)), 0.0, job, Reason.ROOM, Reason.AWAY)
-        speed, delay_s = self.service(job)
-        gain = job.tracker.gain(speed, delay_s, _HORIZONS * roster.tuning.horizon_s, now)
-        step = self._steps[job.spec.tenant]
-        if not (self._overloaded or job.fresh) and job.spec.pace.paced:
-            spare_s = job.tracker.lead(now) - roster.must_run_s(job)
+        speed, delay_s = expected(job, outlooks)
+        gain = tracker.gain(speed, delay_s, self._horizon_s, now)
+        if job.produced and job.paced and not self._overloaded:
+            spare_s = tracker.lead(now) - self._roster.must_run_s(job)
             if spare_s <= 0:
-                return Bid((_DUE, -spare_s, 0.0), gain, job, Reason.DUE, firm=True, holds=True)
-        value = gain / job.context_tokens
-        if job.state is JobState.RUNNING:
-            value *= 1 + roster.tuning.hysteresis
-        stops = Reason.SHARE if step else Reason.AHEAD
-        return Bid((_NORMAL, -float(step), value), gain, job, Reason.GAIN, stops)
+                return Bid((_DUE, -spare_s, 0.0), gain, job, Reason.DUE, Reason.AHEAD, True, True)
+        value = gain / (job.prompt_tokens + job.produced)
+        if runs:
+            value *= self._bonus
+        step = self._steps[job.spec.tenant]
+        if self._apart and step == self._lowest:
+            return Bid((_NORMAL, -float(step), value), gain, job, Reason.FAIR, Reason.AHEAD, False, True)
+        return Bid((_NORMAL, -float(step), value), gain, job, Reason.GAIN, Reason.SHARE if step else Reason.AHEAD)
 
     def survey(self, jobs: Sequence[Job], now: float) -> None:
         """Whether everybody's reading, those who wait for their first word included, asks more than the pool makes.
 
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
         """
-        wanted = sum(job.rate for job in jobs if job.spec.pace.paced and job.tracker.present)
-        self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * self._roster.output.read(now)
-
-    @staticmethod
-    def _let_hold(bids: list[Bid]) -> None:
-        """The tenants furthest behind get what becomes free, if others are a step ahead; a large job is not passed."""
-        behind = max((bid.rank[1] for bid in bids if bid.rank[0] == _NORMAL), default=0.0)
-        if any(bid.rank[0] == _NORMAL and bid.rank[1] < behind for bid in bids):
-            for index, bid in enumerate(bids):
-                if bid.rank[:2] == (_NORMAL, behind):
-                    bids[index] = bid._replace(begins=Reason.FAIR, holds=True)
+        wanted = sum(job.rate for job in jobs if job.paced and job.tracker.present)
+        potential = sum(load.potential() for load in self._roster.fleet if load.capacity.ready)
+        # A pool that has idled shows less than it can; how much prompts will take of it, only being full tells.
+        capacity = max(self._roster.output.read(now), _DERATED * potential)
+        self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * capacity
 
     def _promote_late(self, bids: list[Bid], now: float) -> None:
         """The oldest late job comes before the other starts."""

@@ -15,105 +15,25 @@ A place that a stopping leg still holds counts as given, so that no decision pau
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 
 from gateway.core.capacity import WATERMARK, EngineLoad
 from gateway.core.job import Job, JobSpec, JobState
 from gateway.core.plan import Reason
+from gateway.core.policies.places import Bid, PauseCap, Places
 from gateway.core.roster import Roster
 
 _STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
+_REFUSALS: Final = 16  # after so many pauses that were not allowed, no more are asked for in this plan
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
-_CAP_WINDOW_S: Final = 600.0
 _HOT: Final = 64
 _RANK_ALL_S: Final = 2e-4  # for each job that waits, until all are ranked again
 
 
-class Bid(NamedTuple):
-    """What a job offers for a place: its rank (larger comes first), the gain in QoE, and why it would begin.
-
-    A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones
-    that rank below it do not pass.
-    """
-
-    rank: tuple[float, ...]
-    gain: float
-    job: Job
-    begins: Reason = Reason.GAIN
-    stops: Reason = Reason.AHEAD
-    firm: bool = False
-    holds: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Places:
-    """One engine's room in a plan: in all, free at once, and held by legs that are being stopped (seats, tokens).
-
-    `whole` is the memory of the idle engine; a job that needs more counts as needing that, so that it can run, alone.
-    """
-
-    load: EngineLoad
-    whole: int
-    seats: int
-    memory: int
-    free_seats: int
-    free_memory: int
-    soon_seats: int
-    soon_memory: int
-
-    def has(self, need: int) -> bool:
-        return self.seats > 0 and self.memory >= min(need, self.whole)
-
-    def take(self, need: int) -> None:
-        self.seats -= 1
-        self.memory -= need
-
-    def free_now(self, need: int) -> bool:
-        return self.free_seats > 0 and self.free_memory >= min(need, self.whole)
-
-    def use(self, need: int) -> None:
-        """What is free first, then what is about to be."""
-        self.free_seats -= 1
-        self.free_memory -= need
-        if self.free_seats < 0:
-            self.free_seats += 1
-            self.soon_seats -= 1
-        if self.free_memory < 0:
-            self.soon_memory += self.free_memory
-            self.free_memory = 0
-
-    def free_soon(self, need: int) -> bool:
-        memory = self.free_memory + self.soon_memory
-        return self.free_seats + self.soon_seats > 0 and memory >= min(need, self.whole)
-
-
 _by_rank = attrgetter("rank")
-
-
-class PauseCap:
-    """At most so many pauses for each arrival, on average over the last ten minutes (Andes' P)."""
-
-    def __init__(self, cap: float) -> None:
-        self._cap = cap
-        self._arrivals: deque[float] = deque(maxlen=100_000)
-        self._pauses: deque[float] = deque(maxlen=100_000)
-
-    def arrived(self, now: float) -> None:
-        self._arrivals.append(now)
-
-    def paused(self, now: float) -> None:
-        self._pauses.append(now)
-
-    def allows(self, more: int, now: float) -> bool:
-        """Whether so many more pauses stay within the average."""
-        for times in (self._arrivals, self._pauses):
-            while times and times[0] < now - _CAP_WINDOW_S:
-                times.popleft()
-        return len(self._pauses) + more <= self._cap * len(self._arrivals)
 
 
 class Ranked:
@@ -153,7 +73,7 @@ class Ranked:
 
     def decide(self, now: float) -> None:
         waiting, fleet = self._roster.waiting, self._roster.fleet
-        enough = _HOT + 2 * sum(load.capacity.max_running for load in fleet)
+        enough = _HOT + sum(load.capacity.max_running for load in fleet) // 4
         everybody = len(waiting) <= enough or now >= self._rank_all_at
         if everybody:
             self._roster.reconsider(now)
@@ -197,9 +117,9 @@ class Ranked:
         """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
         places = [self._places(load) for load in roster.fleet if load.capacity.ready]
-        needs = sum(roster.need(job) for job in roster.waiting.values())
         if len(roster.waiting) > sum(max(0, each.free_seats) for each in places):
             return False
+        needs = sum(roster.need(job) for job in roster.waiting.values())
         if needs > sum(max(0.0, each.free_memory) for each in places):
             return False
         for job in self.order_of_start():
@@ -230,14 +150,19 @@ class Ranked:
         kept, admitted = self._fill(bids, places)
         if not admitted:
             return
-        victims = [bid for bid in reversed(bids) if bid.job.state is JobState.RUNNING and bid.job.order not in kept]
+        victims: dict[str, deque[Bid]] = {name: deque() for name in places}
+        for bid in reversed(bids):
+            if bid.job.state is JobState.RUNNING and not bid.firm and bid.job.order not in kept:
+                victims[bid.job.engine_id or ""].append(bid)
+        refused = 0
         for bid, place in admitted:
             need = self._roster.need(bid.job)
             if place.free_now(need):
                 self._begin(bid, place, need, now)
             elif place.free_soon(need):
                 place.use(need)
-            elif not self._make_room(bid, place, need, victims, now):
+            elif refused >= _REFUSALS or not self._make_room(bid, place, need, victims[place.load.id], now):
+                refused += 1
                 elsewhere = next((other for other in self._allowed(bid.job, places) if other.free_now(need)), None)
                 if elsewhere is not None:
                     self._begin(bid, elsewhere, need, now)
@@ -293,7 +218,7 @@ class Ranked:
         ready = [place for place in places.values() if place.load.capacity.ready]
         return [place for place in ready if place.load.id not in job.avoid] or ready
 
-    def _make_room(self, bid: Bid, place: Places, need: int, victims: list[Bid], now: float) -> bool:
+    def _make_room(self, bid: Bid, place: Places, need: int, victims: deque[Bid], now: float) -> bool:
         """Pause the worst streams of this engine until the job fits; False when that does not pay or must not be."""
         chosen: list[Bid] = []
         seats = place.free_seats + place.soon_seats
@@ -301,16 +226,16 @@ class Ranked:
         for victim in victims:
             if seats > 0 and memory >= least:
                 break
-            if victim.job.engine_id == place.load.id and not victim.firm and victim.job.state is JobState.RUNNING:
-                chosen.append(victim)
-                seats += 1
-                memory += victim.job.reserved
+            chosen.append(victim)
+            seats += 1
+            memory += victim.job.reserved
         if seats <= 0 or memory < least or not self.may_pause(bid, chosen, now):
             return False
         for victim in chosen:
             place.soon_seats += 1
             place.soon_memory += victim.job.reserved
             self._pause(victim.job, victim.stops, now)
+            victims.popleft()
         place.use(need)
         return True
 
@@ -367,7 +292,7 @@ class Ranked:
 
     def _paced_batch(self, load: EngineLoad) -> int:
         """The largest batch at which the fastest reader here still gets text at its pace; at least 1."""
-        rates = [job.rate for job in load.legs.values() if job.spec.pace.paced]
+        rates = [job.rate for job in load.legs.values() if job.paced]
         strictest = min(_STRICTEST_RATE, max(rates, default=0.0))
         if not strictest:
             return _NO_LIMIT
