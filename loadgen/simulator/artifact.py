@@ -3,7 +3,7 @@
 What sets it apart from a gateway before an engine:
 
 1. It knows how long each answer will be, and admits by it: at every coming end of an answer, what all those still
-   running hold by then must be below the pool. No watermark, no reserve.
+   running hold by then must be below the pool. No watermark, no reserve. At once it admits 3072 prompt tokens at most.
 2. It admits between iterations only: when the batch is empty, or when at least ten iterations have passed since it last
    admitted somebody.
 3. Its KV blocks have one token, and it caches no prefixes.
@@ -24,17 +24,23 @@ from loadgen.simulator.world import World
 from loadgen.workload import Workload
 
 ADMIT_EVERY: Final = 10
-_MOST_RUNNING: Final = 512  # more than ever run at once, for the room that blocks of 16 tokens waste
+_MOST_RUNNING: Final = 512  # more than ever run at once
 
 
 @dataclass(frozen=True, slots=True)
 class ExactFit:
-    """Admission by exact final lengths into a pool of so many tokens (ReqQueue._can_add_new_req of the artifact)."""
+    """Admission by exact final lengths into a pool of so many tokens (req_queue.py of the artifact).
+
+    `prompt_tokens` at most are admitted at once; who was admitted before has produced something by now.
+    """
 
     pool_tokens: int
+    prompt_tokens: int = A10G_7B.max_batched_tokens
 
     def __call__(self, load: EngineLoad, job: Job, _tokens: int) -> bool:
         if not load.capacity.ready or load.running >= load.capacity.max_running:
+            return False
+        if job.prompt_tokens + sum(leg.prompt_tokens for leg in load.legs.values() if leg.fresh) > self.prompt_tokens:
             return False
         return peak_tokens([_held(job), *map(_held, load.legs.values())]) < self.pool_tokens
 
@@ -95,8 +101,15 @@ class ArtifactWorld(World):
 
 
 def server(pool_tokens: int = A10G_7B.kv_tokens) -> Profile:
-    """The artifact's engine. Memory is what admission says; the model's has room for blocks that are not full."""
-    return replace(A10G_7B, kv_tokens=pool_tokens + _MOST_RUNNING * BLOCK_TOKENS, prefix_cache=False)
+    """The artifact's engine: what admission lets in must fit, blocks that are not full and all prompts in one iteration
+    beside the tokens of those who run.
+    """
+    return replace(
+        A10G_7B,
+        kv_tokens=pool_tokens + _MOST_RUNNING * BLOCK_TOKENS,
+        max_batched_tokens=A10G_7B.max_batched_tokens + _MOST_RUNNING,
+        prefix_cache=False,
+    )
 
 
 def serve(workload: Workload, rule: PolicyRule, *, pool_tokens: int = A10G_7B.kv_tokens, **tuning: Any) -> Run:

@@ -1,5 +1,6 @@
 """How a simulation is set up, and what comes of it."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,7 +44,7 @@ class Gateway:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """What came of a simulation; `gap` and `plan_ms` are sampled at every plan."""
+    """What came of a simulation; `gap` and `plan_ms` are sampled at every plan, `gap` before and after it."""
 
     jobs: list[SimJob] = field(default_factory=list)
     gap: GapMeter = field(default_factory=GapMeter)
@@ -51,6 +52,10 @@ class Run:
     plans: list[tuple[float, Plan]] = field(default_factory=list)
     engine_s: float = 0.0
     ended_s: float = 0.0
+
+    def sample_gap(self, now: float, served: Mapping[str, float], gateways: Iterable[Gateway]) -> None:
+        """What each client got so far, and who waits at any gateway."""
+        self.gap.sample(now, served, set[str]().union(*(gateway.scheduler.backlogged() for gateway in gateways)))
 
     def records(self) -> list[JobRecord]:
         """One row per job."""

@@ -85,7 +85,8 @@ class World:
             self._ended(leg)
         engine.legs.clear()
         engine.dying.clear()
-        self._consider_all()
+        for gateway in self._gateways:
+            self._consider(gateway)
 
     def drain_engine(self, engine_id: str) -> None:
         """The engine gets nothing new; it is gone when what runs there has ended."""
@@ -205,10 +206,6 @@ class World:
 
     # ---- plans
 
-    def _consider_all(self) -> None:
-        for gateway in self._gateways:
-            self._consider(gateway)
-
     def _consider(self, gateway: Gateway) -> None:
         at = gateway.scheduler.plan_at
         if at is None or at == float("inf"):
@@ -227,15 +224,16 @@ class World:
             for leg in self._legs.values():
                 if leg.job.gateway == gateway.number:
                     self._sync(leg)
-            self.run_.gap.sample(
-                self.now, self._served, set().union(*(each.scheduler.backlogged() for each in self._gateways))
-            )
+            self.run_.sample_gap(self.now, self._served, self._gateways)
         began = perf_counter()
         plan = scheduler.plan(self.now)
         self.run_.plan_ms.append(1000 * (perf_counter() - began))
         if self._keep_plans and plan:
             self.run_.plans.append((self.now, plan))
         self._apply(plan)
+        if plan.start or plan.resume:
+            # Who has nothing waiting now may have again at the next plan: the meter must see that it had not between.
+            self.run_.sample_gap(self.now, self._served, self._gateways)
         self._consider(gateway)
 
     def _apply(self, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from loadgen.records import JobRecord
 from loadgen.scenarios import load_scenario
 from loadgen.simulator.artifact import serve
 from loadgen.simulator.oracles import find_rule
-from loadgen.studies.table import Cell, Table
+from loadgen.studies.table import Cell, Table, show
 
 Array = NDArray[np.float64]
 Words = Mapping[str, tuple[str, str]]
@@ -235,7 +235,7 @@ def _clients(seen: Sequence[tuple[Figure, str, Seen]]) -> Table:
     for figure, policy, found in seen:
         for span in figure.spans:
             printed = span.paper.get(policy, ("", ""))
-            service, first_s = _row(found.service[span.name], ",.0f"), _row(found.first_s[span.name], ".3g")
+            service, first_s = _row(found.service[span.name]), _row(found.first_s[span.name])
             if span.name == WHOLE:
                 service = ""  # over the whole run everybody gets all that was asked for
             rows.append([figure.number, policy, span.name, service, printed[0], first_s, printed[1]])
@@ -254,5 +254,5 @@ def _gaps(seen: Sequence[tuple[Figure, str, Seen]]) -> Table:
     return Table("VTC, synthetic figures: how far apart, how fast", columns, rows, note)
 
 
-def _row(values: Array, form: str) -> str:
-    return " / ".join("-" if np.isnan(value) else format(value, form) for value in values)
+def _row(values: Array) -> str:
+    return " / ".join("-" if np.isnan(value) else show(float(value)) for value in values)

@@ -112,3 +112,16 @@ def test_every_rule_has_a_name() -> None:
     assert find_rule("rpm(5)").make is not None
     with pytest.raises(KeyError):
         find_rule("nobody")
+
+
+def test_the_gap_is_between_clients_that_wait_without_a_break() -> None:
+    """One that waits at the moment of every plan, but for nothing in between, has what it asks for: no gap grows."""
+    setup = Setup((replace(SECONDS, max_num_seqs=4),), find_rule("vtc"), Tuning())
+    light = [(10.0 * nth + 0.5, "light", 5, 1) for nth in range(20)]
+    heavy = [(0.0, "heavy", 5, 10)] * 80
+    done = ArtifactWorld(workload(*sorted([*light, *heavy])), setup).run()
+
+    begun = zip(done.jobs, started(done), strict=True)
+
+    assert {at for job, at in begun if job.request.client == "light"} == {10.0 * nth for nth in range(1, 21)}
+    assert done.gap.largest <= 4 * 25  # what a full batch costs; the heavy one gets 75 more every ten seconds
