@@ -13,7 +13,7 @@ from gateway.api.admin_status import EngineStatus, engine_status
 from gateway.api.auth import AdminAuth, guarded
 from gateway.api.fields import WHOLE, Strict
 from gateway.api.schemas import ErrorBody, errors
-from gateway.config import Kind, Name
+from gateway.config import Kind
 from gateway.engines.base import Engine, EngineSettings
 from gateway.errors import EngineNotFound, InvalidRequest
 from gateway.runtime.dispatcher import Dispatcher
@@ -51,7 +51,7 @@ class EngineAdd(Strict):
     model: Annotated[str, Field(min_length=1, max_length=256)]
     url: Address
     kind: Kind = "vllm"
-    id: Name
+    id: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9._:-]{1,200}$")]
     served_model: str | None = None
     api_key: Annotated[str, StringConstraints(pattern="^[!-~]{1,512}$")] | None = Field(None, repr=False)
     max_running: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = 128

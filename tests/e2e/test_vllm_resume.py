@@ -8,8 +8,8 @@ from tests.e2e.test_coming_back import begin, come_back
 from tests.support.raw import CHAT
 from tests.support.servers import Engine, Gateways
 
-STREAMS = 6
-BODY: dict[str, Any] = {"max_tokens": 300, "temperature": 0, "stream": True, "return_token_ids": True}
+STREAMS = 4
+BODY: dict[str, Any] = {"max_tokens": 1500, "temperature": 0, "stream": True, "return_token_ids": True}
 
 
 async def test_readers_who_come_back_to_vllm(gateway: Gateways, vllm_server: Engine) -> None:
@@ -22,7 +22,7 @@ async def test_readers_who_come_back_to_vllm(gateway: Gateways, vllm_server: Eng
             body = {**BODY, "model": vllm_server.model, "messages": messages}
             whole = [json.loads(line[6:]) async for line in _lines(http, body)]
             heard = await begin(http, body, 20)
-            await come_back(http, heard, 120)
+            await come_back(http, heard, 400)
             await come_back(http, heard)
             assert heard.done
             ids = [token for chunk in whole for choice in chunk["choices"] for token in choice.get("token_ids") or ()]
