@@ -8,7 +8,7 @@ from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import find_policy
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import Profile
-from loadgen.simulator.world import Setup
+from loadgen.simulator.setup import Setup
 from loadgen.workload import Reader, Request, Workload
 
 READING = Pace("reading", ttft_s=1.0, rate=5.0)

@@ -11,7 +11,8 @@ from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
 from gateway.core.qoe import Delivery, exact_qoe
 from loadgen.simulator.job import SimJob
-from loadgen.simulator.world import INPUT_PRICE, OUTPUT_PRICE, Run, Setup, World
+from loadgen.simulator.setup import INPUT_PRICE, OUTPUT_PRICE, Run, Setup
+from loadgen.simulator.world import World
 from loadgen.workload import Reader, Request, Workload
 from tests.loadgen.simulating import READING, WORKLOADS, engine, setup, workload
 
