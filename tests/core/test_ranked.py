@@ -101,7 +101,7 @@ def test_who_has_enough_to_read_gives_way_and_comes_back_in_time(policy: str) ->
     plan = subject.plan(1.1)
     assert [move.job_id for move in plan.start] == ["new"]
     assert not plan.resume
-    give(subject, "new", 400, 2.0)
+    give(subject, "new", 440, 2.0)
     plan = subject.plan(100.9)
 
     assert [move.job_id for move in plan.pause] == ["new"]
