@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import uvloop
 
@@ -15,6 +16,15 @@ from gateway.config import load_config
 from gateway.emulator import command as emulator
 from gateway.errors import ConfigError
 from gateway.wiring import CannotListen, serve
+
+# Commands that have a module of their own: `add_arguments` and `run`.
+PARTS: Final = (
+    ("keys", "create, list, show, rotate and revoke API keys", cli_keys),
+    ("engines", "list, add, drain and remove a running gateway's engines", cli_engines),
+    ("verify-resume", "compare paused and resumed streams with unbroken ones", cli_verify),
+    ("emulate", "run an engine emulator with vLLM's HTTP shape", emulator),
+    ("demo", "run two emulated engines, a gateway and a chat page", demo),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,25 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--timeout", type=float, default=3.0, help="seconds (default: %(default)s)")
     health.set_defaults(run=_health)
 
-    keys = commands.add_parser("keys", help="create, list, show, rotate and revoke API keys")
-    cli_keys.add_arguments(keys)
-    keys.set_defaults(run=cli_keys.run)
-
-    engines = commands.add_parser("engines", help="list, add, drain and remove a running gateway's engines")
-    cli_engines.add_arguments(engines)
-    engines.set_defaults(run=cli_engines.run)
-
-    verify = commands.add_parser("verify-resume", help="compare paused and resumed streams with unbroken ones")
-    cli_verify.add_arguments(verify)
-    verify.set_defaults(run=cli_verify.run)
-
-    emulate = commands.add_parser("emulate", help="run an engine emulator with vLLM's HTTP shape")
-    emulator.add_arguments(emulate)
-    emulate.set_defaults(run=emulator.run)
-
-    show = commands.add_parser("demo", help="run two emulated engines, a gateway and a chat page")
-    demo.add_arguments(show)
-    show.set_defaults(run=demo.run)
+    for name, text, part in PARTS:
+        command = commands.add_parser(name, help=text)
+        part.add_arguments(command)
+        command.set_defaults(run=part.run)
     return parser
 
 

@@ -206,7 +206,7 @@ async def _stream(
             _book(outcome, sink, (transcript.prompt_tokens or 0) + before)
         if not sink.cut:
             break
-        outcome.cuts += 1
+        outcome.cuts += not transcript.finished  # a late cut, behind the end, proves nothing
     return outcome
 
 
@@ -251,8 +251,10 @@ def report_of(pairs: Sequence[tuple[Outcome, Outcome]]) -> Json:
     told = sum(broken.told for _, broken in pairs)
     return {
         "streams": len(pairs),
+        "paused": sum(broken.cuts > 0 for _, broken in pairs),
         "pauses": sum(broken.cuts for _, broken in pairs),
         "exact": sum(whole.same(broken) for whole, broken in pairs),
+        "paused_token_exact": sum(whole.ids == broken.ids for whole, broken in pairs if broken.cuts),
         "token_exact": sum(whole.ids == broken.ids for whole, broken in pairs),
         "text_exact": sum(whole.text == broken.text for whole, broken in pairs),
         "first_divergence": diverged[:SHOWN_DIVERGENCES],

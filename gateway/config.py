@@ -70,6 +70,9 @@ Host = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\S+$")]
 
 
+Kind = Literal["vllm", "openai", "sglang", "tgi", "llamacpp"]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -125,7 +128,7 @@ class EngineConfig(Section):
     """One engine. `max_running` (sequences) and `kv_tokens` override what the engine tells."""
 
     url: Url
-    kind: Literal["vllm", "openai"] = "vllm"
+    kind: Kind = "vllm"
     id: Name | None = None
     served_model: str | None = None
     api_key: str | None = Field(None, repr=False)

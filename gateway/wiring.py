@@ -29,7 +29,10 @@ from gateway.core.scheduler import Scheduler
 from gateway.core.tuning import Tuning
 from gateway.core.waiting_room import QueueLimits
 from gateway.engines.base import Engine, EngineSettings
+from gateway.engines.llamacpp import LlamaCppEngine
 from gateway.engines.openai import OpenAIEngine
+from gateway.engines.sglang import SglangEngine
+from gateway.engines.tgi import TgiEngine
 from gateway.engines.vllm import VllmEngine
 from gateway.errors import GatewayError
 from gateway.observability.logs import LogInstrument, set_up_logging
@@ -48,7 +51,13 @@ from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
-    {"vllm": VllmEngine, "openai": OpenAIEngine}
+    {
+        "vllm": VllmEngine,
+        "openai": OpenAIEngine,
+        "sglang": SglangEngine,
+        "tgi": TgiEngine,
+        "llamacpp": LlamaCppEngine,
+    }
 )
 WEB_ROOT: Final = Path(__file__).parent / "web"
 ENOUGH_FILES: Final = 4096

@@ -22,7 +22,7 @@ def test_defaults_are_filled_in() -> None:
     """One pool with one engine is a whole configuration."""
     config = parse_config(raw(), {})
 
-    assert (config.server.port, config.auth.required, config.pools[0].policy) == (8080, True, "fcfs")
+    assert (config.server.port, config.auth.required, config.pools[0].policy) == (8080, True, "fair_qoe")
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,16 @@ What is changed here lasts until the process ends; the configuration file is the
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, status
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from gateway.api.admin_status import EngineStatus, engine_status
 from gateway.api.auth import AdminAuth, guarded
-from gateway.api.fields import Strict
+from gateway.api.fields import WHOLE, Strict
 from gateway.api.schemas import ErrorBody, errors
-from gateway.config import Name, Url
+from gateway.config import Kind, Name
 from gateway.engines.base import Engine, EngineSettings
 from gateway.errors import EngineNotFound, InvalidRequest
 from gateway.runtime.dispatcher import Dispatcher
@@ -21,6 +21,10 @@ from gateway.runtime.pool import Pool
 
 EngineId = Annotated[str, Path(min_length=1, max_length=200, description="the engine's id in its pool")]
 Model = Annotated[str | None, Query(max_length=256, description="the pool; needed when several have such an engine")]
+_LABEL: Final = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PORT: Final = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_ADDRESS: Final = rf"^https?://{_LABEL}(\.{_LABEL}){{0,7}}(:{_PORT})?(/[A-Za-z0-9._~/-]{{0,200}})?$"
+Address = Annotated[str, StringConstraints(pattern=_ADDRESS)]
 MakeEngine = Callable[[EngineSettings], Engine]
 _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": ErrorBody, "description": "The admin key is missing or wrong."},
@@ -45,13 +49,13 @@ class EngineAdd(Strict):
     """A new engine of a pool, as in the configuration file."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
-    url: Url
-    kind: Literal["vllm", "openai"] = "vllm"
+    url: Address
+    kind: Kind = "vllm"
     id: Name
     served_model: str | None = None
-    api_key: str | None = Field(None, repr=False)
-    max_running: Annotated[int, Field(ge=1, le=1_000_000)] = 128
-    kv_tokens: Annotated[int, Field(ge=1)] | None = None
+    api_key: Annotated[str, StringConstraints(pattern="^[!-~]{1,512}$")] | None = Field(None, repr=False)
+    max_running: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = 128
+    kv_tokens: Annotated[int, Field(ge=1, le=2**53), WHOLE] | None = None
 
 
 class Moved(BaseModel):
@@ -85,6 +89,11 @@ def engines_router(
         pool.add(make(EngineSettings(**body.model_dump())))
         return _view(pool, body.id)
 
+    _add_draining(router, dispatcher)
+    return router
+
+
+def _add_draining(router: APIRouter, dispatcher: Dispatcher) -> None:
     @router.post("/{engine_id}/drain", responses=errors(400, 404))
     async def drain_engine(engine_id: EngineId, model: Model = None) -> Moved:
         """Give an engine no new work and move its streams where that loses nothing; the others end there."""
@@ -103,8 +112,6 @@ def engines_router(
     async def remove_engine(engine_id: EngineId, model: Model = None) -> None:
         """Forget an engine that was drained and is empty."""
         await _pool_of(dispatcher, engine_id, model).remove(engine_id)
-
-    return router
 
 
 def _pool_of(dispatcher: Dispatcher, engine_id: str, model: str | None) -> Pool:

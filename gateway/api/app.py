@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import FileResponse
 from starlette.middleware import Middleware
 
 from gateway import __version__
-from gateway.api import errors, openapi
+from gateway.api import errors, openapi, page
 from gateway.api.auth import Caller
 from gateway.api.completions import BODIES, completions_router
 from gateway.api.context import REQUEST_ID, RequestContext
@@ -73,24 +72,21 @@ def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
     )
     errors.install(app)
     openapi.install(app, BODIES)
-    caller = Caller(services.keys, services.clock, services.anonymous)
-    dispatcher = services.dispatcher
-    app.include_router(
-        completions_router(
-            services.admission, dispatcher, services.desk, caller, head_timeout_s=settings.head_timeout_s
-        )
-    )
-    app.include_router(streams_router(services.desk, caller))
-    app.include_router(models_router(dispatcher, caller, started=int(services.clock.wall())))
-    app.include_router(health_router(dispatcher, services.render_metrics))
-    for router in services.extra_routers:
-        app.include_router(router)
-
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(web_root / "index.html", headers={"cache-control": "no-cache"})
-
+    _include(app, settings, services)
+    page.install(app, web_root)
     return app
+
+
+def _include(app: FastAPI, settings: Server, services: Services) -> None:
+    caller = Caller(services.keys, services.clock, services.anonymous)
+    dispatcher, desk = services.dispatcher, services.desk
+    generation = completions_router(
+        services.admission, dispatcher, desk, caller, head_timeout_s=settings.head_timeout_s
+    )
+    models = models_router(dispatcher, caller, started=int(services.clock.wall()))
+    health = health_router(dispatcher, services.render_metrics)
+    for router in (generation, streams_router(desk, caller), models, health, *services.extra_routers):
+        app.include_router(router)
 
 
 @asynccontextmanager

@@ -14,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api.auth import Caller
 from gateway.api.errors import error_event
-from gateway.api.fields import Strict
+from gateway.api.fields import WHOLE, Strict
 from gateway.api.generation import DONE, STREAM_HEADERS
 from gateway.api.schemas import errors
 from gateway.api.server import WIRE, Wire
-from gateway.errors import GatewayError, InvalidRequest
+from gateway.errors import GatewayError
 from gateway.runtime.readers import Desk, Follower, ReaderReport
 from gateway.stores.base import ApiKey
 
@@ -28,6 +28,7 @@ RESUME: Final = "x-stream-resume"
 MAX_OFFSET: Final = 2**53
 StreamId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="from the `x-stream-id` header")]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
+Count = Annotated[int, Field(ge=0, le=MAX_OFFSET), WHOLE]
 Milliseconds = Annotated[float, Field(ge=0, le=60_000)]
 
 
@@ -82,8 +83,8 @@ class _LateWire:
 class ReaderBody(Strict):
     """What a reader shows and sees; every field is optional, and the last word counts."""
 
-    shown: Annotated[int, Field(ge=0, le=MAX_OFFSET, description="code points of visible text")] | None = None
-    buffered: Annotated[int, Field(ge=0, le=MAX_OFFSET, description="code points received and not shown")] | None = None
+    shown: Annotated[Count, Field(description="code points of visible text")] | None = None
+    buffered: Annotated[Count, Field(description="code points received and not shown")] | None = None
     visible: bool | None = None
     rate: Annotated[float, Field(ge=0, le=100_000, description="code points a second")] | None = None
     rtt_ms: Milliseconds | None = None
@@ -108,10 +109,12 @@ def streams_router(desk: Desk, caller: Caller) -> APIRouter:
         stream_id: StreamId,
         key: Key,
         starting_after: Annotated[Offset | None, Query(description="the number of the last event that came")] = None,
-        last_event_id: Annotated[str | None, Header(description="the same, as a browser says it")] = None,
+        last_event_id: Annotated[
+            str, Header(pattern="^[0-9]{0,15}$", description="the same, as a browser says it")
+        ] = "",
     ) -> Response:
         """Read a stream on from where the reader left it; nothing is lost and nothing comes twice."""
-        after = starting_after if starting_after is not None else _offset(last_event_id)
+        after = starting_after if starting_after is not None else int(last_event_id or 0)
         return FollowResponse(desk, stream_id, key.id, after, {})
 
     @router.delete("", status_code=status.HTTP_204_NO_CONTENT, responses=errors(400, 401, 404, 503), **described)
@@ -127,16 +130,6 @@ def streams_router(desk: Desk, caller: Caller) -> APIRouter:
         desk.report(stream_id, key.id, body.report())
 
     return router
-
-
-def _offset(last_event_id: str | None) -> int:
-    """0 without one: from the beginning."""
-    if last_event_id is None or not last_event_id.strip():
-        return 0
-    text = last_event_id.strip()
-    if not (text.isascii() and text.isdigit() and int(text) <= MAX_OFFSET):
-        raise InvalidRequest("last-event-id is the number of an event.", param="last-event-id")
-    return int(text)
 
 
 def _seconds(milliseconds: float | None) -> float | None:

@@ -161,6 +161,14 @@ class EngineLoad:
         speed = self.model.speed(batch, self.tokens / max(1, len(self.legs)) * batch)
         return Outlook(speed, 2 * self.iteration_s(), self.model.per_prefill_token_s, self._factor)
 
+    def potential(self) -> float:
+        """Tokens per second of all its places together, as far as its memory has room for contexts like the present."""
+        batch = max(1, self.capacity.max_running)
+        mean = self.tokens / max(1, len(self.legs))
+        if self.capacity.kv_tokens is not None and mean:
+            batch = max(1, min(batch, int(WATERMARK * self.capacity.kv_tokens / mean)))
+        return self.model.speed(batch, mean * batch) * batch
+
     def first_token_s(self, tokens: int) -> float:
         """Seconds from a start to the first token, for so many tokens to compute."""
         return 2 * self.iteration_s() + self.model.prefill_s(tokens)

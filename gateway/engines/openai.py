@@ -14,13 +14,13 @@ from gateway.engines.base import (
     LegRequest,
     LegSink,
     Resumability,
-    ResumeLevel,
 )
 from gateway.engines.leg import HttpLeg, finish
 from gateway.engines.recording import RecordingRelay
 from gateway.engines.relay import ChunkRelay, Relay, Renaming
-from gateway.engines.resume import continuation, obstacle, remaining
+from gateway.engines.resume import continuation, remaining
 from gateway.engines.rewriting import RewritingRelay
+from gateway.engines.textual import continues_text
 from gateway.engines.transcript import Transcript
 from gateway.engines.wire import Channel
 from gateway.errors import EngineFailed
@@ -47,18 +47,7 @@ class OpenAIEngine:
 
     def can_resume(self, request: LegRequest) -> Resumability:
         """By text, where the prompt is one: a completion's prompt and what came of it make the next one's."""
-        if why := obstacle(request):
-            return Resumability(ResumeLevel.NO, why)
-        transcript = request.transcript
-        if transcript is not None and transcript.broken:
-            return Resumability(ResumeLevel.NO, transcript.broken)
-        if request.endpoint is Endpoint.CHAT or not isinstance(request.body.get("prompt"), str):
-            return Resumability(ResumeLevel.NO, "this kind of engine continues a text only")
-        if request.body.get("stop"):
-            return Resumability(ResumeLevel.NO, "the engine withholds text that may begin a stop string")
-        if transcript is not None and transcript.begun and transcript.token_ids:
-            return Resumability(ResumeLevel.NO, "the text was not kept")
-        return Resumability(ResumeLevel.TEXT, "this kind of engine tells no token ids")
+        return continues_text(request, chats=False)
 
     async def start(self, request: LegRequest, sink: LegSink) -> Leg:
         transcript = request.transcript
@@ -71,7 +60,9 @@ class OpenAIEngine:
         left = remaining(request, transcript, self._context_tokens)
         if left == 0 or transcript.finished:
             return finish(sink, relay)
-        return await self._send(Endpoint.COMPLETIONS, self._rest(request, transcript, left), request, sink, relay)
+        path, body = await self._rest(request, transcript, left)
+        body = self._streaming({**body, "model": self._engine_model})
+        return await self._send(path, body, request, sink, relay)
 
     async def _send(
         self, path: str, body: Mapping[str, Any], request: LegRequest, sink: LegSink, relay: Relay | None
@@ -109,10 +100,11 @@ class OpenAIEngine:
         body = {**request.body, "model": self._engine_model}
         return self._streaming(body) if request.stream else body
 
-    def _rest(self, request: LegRequest, transcript: Transcript, left: int | None) -> dict[str, Any]:
-        """A completion that goes on from the transcript."""
-        body = continuation(request, request.body["prompt"] + transcript.said, left)
-        return self._streaming({**body, "model": self._engine_model})
+    async def _rest(
+        self, request: LegRequest, transcript: Transcript, left: int | None
+    ) -> tuple[Endpoint, dict[str, Any]]:
+        """The call that goes on from the transcript."""
+        return Endpoint.COMPLETIONS, continuation(request, request.body["prompt"] + transcript.said, left)
 
     def _streaming(self, body: dict[str, Any]) -> dict[str, Any]:
         options = body.get("stream_options")
@@ -147,6 +139,23 @@ class OpenAIEngine:
         if not isinstance(body, dict):
             raise EngineFailed(f"The engine's {path} is not an object.")
         return body
+
+    async def _post_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST JSON, get JSON. EngineFailed on any trouble."""
+        try:
+            return msgspec.json.decode((await self._post(path, body)).content)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise EngineFailed(f"The engine's {path} is not JSON.") from error
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> httpx2.Response:
+        """POST JSON. EngineFailed on any trouble."""
+        headers = {"content-type": "application/json"}
+        try:
+            response = await self._http.post(path, content=msgspec.json.encode(body), headers=headers)
+            response.raise_for_status()
+        except httpx2.HTTPError as error:
+            raise EngineFailed(f"The engine's {path} does not answer: {type(error).__name__}.") from error
+        return response
 
     async def _get(self, path: str) -> httpx2.Response:
         """GET a small page. EngineFailed on any trouble."""

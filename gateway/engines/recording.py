@@ -108,7 +108,7 @@ class RecordingRelay(ChunkRelay):
             return delta.content
         for part, text in (("reasoning", delta.reasoning), ("reasoning_content", delta.reasoning_content)):
             if isinstance(text, str) and text:
-                transcript.part = part
+                transcript.part, transcript.reasoned = part, True
                 return text
         if delta.says():
             transcript.broken = "the answer is not text alone"

@@ -152,6 +152,7 @@ class RewritingRelay:
         transcript = self._transcript
         if part:
             transcript.part = part
+            transcript.reasoned = transcript.reasoned or part != "content"
         if part or transcript.part in ("", "content"):
             return [(transcript.part or "content", text)]
         window, transcript.unsplit = transcript.unsplit + text, ""

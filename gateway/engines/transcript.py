@@ -40,6 +40,7 @@ class Transcript:
     unsplit: str = ""  # the end of reasoning that may be the beginning of the mark at which it ends
     finished: bool = False  # the finish reason was sent
     counted: bool = False  # so was the usage
+    reasoned: bool = False  # some of it was reasoning
     broken: str = ""
 
     @property

@@ -1,6 +1,7 @@
 """vLLM (and the emulator, which has its shape): token ids in streams, facts from /metrics, the exact prompt length."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -29,6 +30,10 @@ TOKENIZE_FIELDS: Final = {
 }
 
 
+# Before it a chunk that a parser leaves without text was not sent at all, and its ids with it.
+TELLS_ALL_IDS: Final = (0, 33)
+
+
 class _Tokenized(msgspec.Struct):
     count: int
 
@@ -36,9 +41,12 @@ class _Tokenized(msgspec.Struct):
 class VllmEngine(OpenAIEngine):
     """Adds to the generic adapter what vLLM's server tells. Source: vLLM's OpenAI-compatible server, 0.32 and 0.33."""
 
+    _version = (0, 0)
+
     async def probe(self) -> EngineFacts:
         await self._get("/health")
         listed = await super().probe()
+        self._version = await self._ask_version()
         try:
             metrics = _gauges((await self._get("/metrics")).text)
         except ValueError as error:
@@ -74,6 +82,8 @@ class VllmEngine(OpenAIEngine):
         transcript = request.transcript
         if transcript is not None and transcript.broken:
             return Resumability(ResumeLevel.NO, transcript.broken)
+        if transcript is not None and transcript.reasoned and self._version < TELLS_ALL_IDS:
+            return Resumability(ResumeLevel.NO, "this version of the engine hides the ids of some tokens of reasoning")
         if transcript is not None and transcript.begun and not transcript.by_ids:
             return super().can_resume(request)
         if token_limit(request) is None and self._context_tokens is None:
@@ -82,24 +92,35 @@ class VllmEngine(OpenAIEngine):
             return Resumability(ResumeLevel.REPLAY)
         return Resumability(ResumeLevel.TOKEN, "the engine draws anew after a cut")
 
+    async def _ask_version(self) -> tuple[int, int]:
+        try:
+            return _version((await self._get_json("/version")).get("version"))
+        except EngineFailed:
+            return 0, 0  # a server that only speaks alike
+
+    def _tells_ids(self, request: LegRequest) -> bool:  # noqa: ARG002 - for a subclass
+        """Whether such a stream can be asked for its token ids."""
+        return True
+
     def _body(self, request: LegRequest) -> dict[str, Any]:
         body = super()._body(request)
-        if request.stream:
-            body["return_token_ids"] = True
+        if not request.stream or not self._tells_ids(request):
+            return body
+        body["return_token_ids"] = True
         return without_stops(body) if _matched_here(request) else body
 
-    def _rest(self, request: LegRequest, transcript: Transcript, left: int | None) -> dict[str, Any]:
+    async def _rest(
+        self, request: LegRequest, transcript: Transcript, left: int | None
+    ) -> tuple[Endpoint, dict[str, Any]]:
         if not transcript.by_ids:
-            return super()._rest(request, transcript, left)
-        prompt = [*transcript.prompt_ids, *transcript.token_ids]
-        body = self._streaming({**continuation(request, prompt, left), "model": self._engine_model})
-        body["return_token_ids"] = True
-        return without_stops(body)
+            return await super()._rest(request, transcript, left)
+        body = continuation(request, [*transcript.prompt_ids, *transcript.token_ids], left)
+        return Endpoint.COMPLETIONS, without_stops({**body, "return_token_ids": True})
 
     def _relay(self, request: LegRequest) -> Relay | None:
         transcript = request.transcript
-        if not request.stream:
-            return None
+        if not request.stream or not self._tells_ids(request):
+            return super()._relay(request)
         if transcript is not None and _matched_here(request):
             transcript.stops = stop_matcher(request.body)
             return self._rewriting(request, transcript)
@@ -117,6 +138,12 @@ class VllmEngine(OpenAIEngine):
             strip_token_ids=not request.include_token_ids,
             rename=self._rename,
         )
+
+
+def _version(text: Any) -> tuple[int, int]:
+    """The first two numbers; (0, 0) for what is none."""
+    found = re.match(r"(\d+)\.(\d+)", text) if isinstance(text, str) else None
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _matched_here(request: LegRequest) -> bool:

@@ -1,9 +1,10 @@
 """What a job has used and how it ended, told to the scheduler, the tenant's limits and whoever watches."""
 
+from gateway.core.job import JobSpec
 from gateway.errors import GatewayError
 from gateway.runtime.instrument import Instrument, JobEnd
 from gateway.runtime.pool import Pool
-from gateway.runtime.stream import Stream
+from gateway.runtime.stream import JobRequest, Stream
 
 
 def observe(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> None:
@@ -12,6 +13,8 @@ def observe(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> N
     produced = stream.produced
     job_id = stream.request.id
     prompt, cached = (None, None) if usage is None else (usage.prompt_tokens, usage.cached_tokens)
+    if stream.course.resumptions:
+        cached = None  # of what was sent again: nobody's prompt
     pool.scheduler.observe(job_id, produced, now, prompt_tokens=prompt, cached_tokens=cached)
     pool.scheduler.delivered(job_id, stream.delivered, now)
     if produced > stream.flushed:
@@ -39,4 +42,17 @@ def job_end(stream: Stream, error: GatewayError | None, outcome: str | None, now
         ttft_s=since_arrival(stream.first_token_at),
         total_s=now - stream.arrived,
         legs=stream.legs,
+    )
+
+
+def job_spec(pool: Pool, request: JobRequest) -> JobSpec:
+    """The job as the scheduler hears of it."""
+    return JobSpec(
+        request.id,
+        request.tenant,
+        request.prompt_tokens,
+        request.max_tokens,
+        request.weight,
+        request.pace,
+        resumable=bool(pool.resumability(request.leg)),
     )

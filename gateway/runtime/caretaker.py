@@ -13,7 +13,7 @@ from gateway.runtime.pool import Pool
 from gateway.runtime.stream import Stream
 
 ACCOUNT_S: Final = 0.1
-SWEEP_S: Final = 1.0
+SWEEP_S: Final = 0.5
 FROZEN_S: Final = 5.0
 
 

@@ -38,6 +38,11 @@ class Course:
         """Whether a next leg can go on where this one is."""
         return self.transcript is not None and not self.transcript.broken and self.level is not ResumeLevel.NO
 
+    @property
+    def finished(self) -> bool:
+        """Whether the finish reason is there."""
+        return self.transcript is not None and self.transcript.finished
+
     def judge(self, engine: Engine) -> Resumability:
         """How this engine would go on."""
         return engine.can_resume(replace(self._request, transcript=self.transcript))

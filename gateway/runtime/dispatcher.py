@@ -10,7 +10,6 @@ from collections.abc import Coroutine, Sequence
 from typing import Final
 
 from gateway.clock import Clock
-from gateway.core.job import JobSpec
 from gateway.core.plan import Plan, Reject, Resume, Start
 from gateway.core.scheduler import LegEnded
 from gateway.errors import (
@@ -23,10 +22,10 @@ from gateway.errors import (
     NoEngineReady,
     QueueTimeout,
 )
-from gateway.runtime.accounting import job_end, observe
+from gateway.runtime.accounting import job_end, job_spec, observe
 from gateway.runtime.caretaker import Caretaker, ClientTimeouts
 from gateway.runtime.instrument import Instrument
-from gateway.runtime.legs import ABORT_SETTLE_S, Legs
+from gateway.runtime.legs import ABORT_SETTLE_S, Legs, goes_on
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import JobRequest, Stream
 
@@ -119,7 +118,7 @@ class Dispatcher:
         pool = self.pool(request.model)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
-        pool.scheduler.add(_spec(pool, request), self._clock.now())
+        pool.scheduler.add(job_spec(pool, request), self._clock.now())
         stream = Stream(request, self, self._clock)
         self._streams[request.id] = stream
         self._idle.clear()
@@ -145,7 +144,7 @@ class Dispatcher:
             asyncio.get_running_loop().call_later(ABORT_SETTLE_S, self.unpark, stream)
             return
         pool = self._pools[stream.request.model]
-        pool.scheduler.add(_spec(pool, stream.request), self._clock.now())
+        pool.scheduler.add(job_spec(pool, stream.request), self._clock.now())
         stream.parked = False
         observe(pool, stream, self._instrument, self._clock.now())
         self._consider(pool)
@@ -167,7 +166,7 @@ class Dispatcher:
             pool.busy(engine_id)
         elif isinstance(error, EngineFailed):
             pool.struck(engine_id, lambda: self._consider(pool))
-        if self._goes_on(pool, stream, engine_id, error):
+        if goes_on(pool, stream, engine_id, error):
             observe(pool, stream, self._instrument, self._clock.now())
             self._legs.let_go(pool, stream, self._clock.now())
             # A full engine may have the job again, when it has room.
@@ -177,19 +176,6 @@ class Dispatcher:
             self._consider(pool)
         else:
             self._conclude(stream, error)
-
-    def _goes_on(self, pool: Pool, stream: Stream, engine_id: str, error: EngineError) -> bool:
-        """Whether another leg may follow a broken one."""
-        if stream.produced and not stream.course.open:
-            return False
-        if isinstance(error, EngineBusy):
-            return True  # it waits in our queue, for as long as anyone may
-        if not stream.produced and not isinstance(error, EngineFailed):
-            return False
-        if stream.course.failed(stream.produced) >= pool.settings.attempts:
-            return False
-        # Who has read a beginning waits for an engine to come back; who has not may as well ask again.
-        return stream.produced > 0 or pool.ready_besides(engine_id)
 
     def drain_engine(self, pool: Pool, engine_id: str) -> int:
         """Give an engine no new work, and move what can go on elsewhere; how many streams move. EngineNotFound."""
@@ -301,15 +287,3 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _spec(pool: Pool, request: JobRequest) -> JobSpec:
-    return JobSpec(
-        request.id,
-        request.tenant,
-        request.prompt_tokens,
-        request.max_tokens,
-        request.weight,
-        request.pace,
-        resumable=bool(pool.resumability(request.leg)),
-    )

@@ -102,3 +102,17 @@ class Legs:
     def _refuse(self, stream: Stream, number: int, failure: EngineError) -> None:
         if stream.on_leg(number):
             stream.failed(failure)
+
+
+def goes_on(pool: Pool, stream: Stream, engine_id: str, error: EngineError) -> bool:
+    """Whether another leg may follow a broken one."""
+    if stream.produced and not stream.course.open:
+        return False
+    if isinstance(error, EngineBusy):
+        return True  # it waits in our queue, for as long as anyone may
+    if not stream.produced and not isinstance(error, EngineFailed):
+        return False
+    if stream.course.failed(stream.produced) >= pool.settings.attempts:
+        return False
+    # Who has read a beginning waits for an engine to come back; who has not may as well ask again.
+    return stream.produced > 0 or pool.ready_besides(engine_id)

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from gateway.clock import Clock
+from gateway.core import scheduler as core
 from gateway.errors import GatewayError, StreamGone, StreamNotFound, Unavailable
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.state import describe
@@ -206,7 +207,7 @@ class Desk:
     def follow(self, stream_id: str, owner: str, outlet: Outlet, after: int, last_words: LastWords) -> Follower:
         """A reader of a stream; the job goes on if it was parked.
 
-        StreamNotFound, StreamGone, InvalidRequest for an offset that is not there, QueueFull or QueueShareFull.
+        StreamNotFound, StreamGone, QueueFull or QueueShareFull.
         """
         self._check(stream_id, owner)
         self.log.read(stream_id, after, max_bytes=0)
@@ -230,7 +231,7 @@ class Desk:
         """What a reader tells of itself; the last word counts. StreamNotFound."""
         self._check(stream_id, owner)
         if (kept := self._kept.get(stream_id)) is not None:
-            kept.report = report
+            kept.report = report  # the next round tells the scheduler: at most twice a second
 
     async def run(self) -> None:
         """Tell states, send logs on and forget old ones, for ever."""
@@ -242,6 +243,7 @@ class Desk:
                 self.log.flush()
                 if rounds % round(TICK_S / FLUSH_S) == 0:
                     for kept in self.kept:
+                        self._pass_on(kept)
                         kept.show_state()
                     self.log.expire(now=self.clock.wall())
             except Unavailable:
@@ -270,6 +272,19 @@ class Desk:
         self._kept.pop(kept.id, None)
         if (handle := self._leaving.pop(kept.id, None)) is not None:
             handle.cancel()
+
+    def _pass_on(self, kept: Kept) -> None:
+        report, kept.report = kept.report, None
+        stream = kept.stream
+        if report is None or stream is None or stream.parked:
+            return
+        scheduler = self._dispatcher.pool(stream.request.model).scheduler
+        told = core.ReaderReport(
+            visible=report.visible is not False,
+            round_trip_s=report.rtt_s or 0.0,
+            jitter_s=report.jitter_s or 0.0,
+        )
+        scheduler.reader(stream.request.id, told, self.clock.now())
 
     def _drop(self, kept: Kept) -> None:
         self._leaving.pop(kept.id, None)

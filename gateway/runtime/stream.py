@@ -166,8 +166,13 @@ class Stream:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether it may lose its engine now: nothing was said yet, or a next leg goes on from what was."""
-        return self.course.open if self.produced else self.request.leg.stream
+        """Whether it may lose its engine now: nothing was said yet, or a next leg goes on from what was.
+
+        Not behind the finish reason: only the usage is still to come.
+        """
+        if not self.produced:
+            return self.request.leg.stream
+        return self.course.open and not self.course.finished
 
     def on_leg(self, number: int) -> bool:
         """Whether that leg is still the present one."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gateway.errors import InvalidRequest, StreamGone, StreamNotFound, Unavailable
+from gateway.errors import StreamGone, StreamNotFound, Unavailable
 from gateway.stores.stream_log import LogLimits, LogPage
 
 
@@ -119,8 +119,8 @@ class MemoryStreamLog:
 
 
 def check_offset(after: int, *, first_kept: int, last: int) -> None:
-    """StreamGone or InvalidRequest for an offset that cannot be read from."""
+    """StreamGone or StreamNotFound for an offset that cannot be read from."""
     if after + 1 < first_kept:
         raise StreamGone("The part of the stream that comes next for you is not kept any more.")
     if after > last:
-        raise InvalidRequest("The stream has not come that far.", param="starting_after")
+        raise StreamNotFound("The stream has not come that far.", param="starting_after")

@@ -53,7 +53,7 @@ class StreamLog(Protocol):
     def read(self, stream_id: str, after: int, *, max_bytes: int) -> LogPage:
         """Events numbered above `after`, at least one if there is one, else about `max_bytes` of them.
 
-        StreamNotFound; StreamGone if some of them have been dropped; InvalidRequest if `after` lies in the future.
+        StreamNotFound, also if `after` lies in the future; StreamGone if some of them have been dropped.
         """
 
     def follow(self, stream_id: str, changed: Callable[[], None]) -> Callable[[], None]:

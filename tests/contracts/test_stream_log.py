@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import InvalidRequest, StreamGone, StreamNotFound, Unavailable
+from gateway.errors import StreamGone, StreamNotFound, Unavailable
 from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
@@ -54,7 +54,7 @@ def test_what_is_appended_is_read(log: StreamLog) -> None:
     assert list(log.read("s", 0, max_bytes=0).events) == [b"a"]
     empty = log.read("s", 3, max_bytes=MUCH)
     assert (list(empty.events), empty.last, empty.closed) == ([], 3, False)
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(StreamNotFound):
         log.read("s", 4, max_bytes=MUCH)
 
 

@@ -1,5 +1,6 @@
 """The transition table: what moves, what is refused, what every life has in common."""
 
+from dataclasses import fields
 from itertools import product
 
 import pytest
@@ -31,6 +32,11 @@ def job(state: JobState) -> Job:
     return Job(JobSpec("j", "t", 10), arrived=1.0, order=1, state=state)
 
 
+def told(subject: Job) -> dict[str, object]:
+    """Everything that a job holds, but for its tracker, which no event of the table reaches."""
+    return {each.name: getattr(subject, each.name) for each in fields(subject) if each.name != "tracker"}
+
+
 @pytest.mark.parametrize(("state", "event"), list(product(JobState, JobEvent)))
 def test_every_pair_moves_or_raises(state: JobState, event: JobEvent) -> None:
     """A legal event moves the state and nothing else; any other raises and leaves the job as it was."""
@@ -43,7 +49,7 @@ def test_every_pair_moves_or_raises(state: JobState, event: JobEvent) -> None:
         with pytest.raises(IllegalMove, match=f"job j: {event} while {state}"):
             subject.move(event)
 
-    assert subject == before
+    assert told(subject) == told(before)
 
 
 def test_a_leg_begins_only_by_place_and_ends_only_by_its_own_events() -> None:

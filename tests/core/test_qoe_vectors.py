@@ -18,7 +18,7 @@ def cases(file: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", found, ids=[case["name"] for case in found])
 
 
-@pytest.mark.parametrize("file", ["qoe.json", "pacing.json"])
+@pytest.mark.parametrize("file", ["qoe.json", "pacing.json", "paces.json"])
 def test_the_files_are_what_the_script_makes(file: str) -> None:
     """`python -m tests.vectors.make` changes nothing; a change of a formula shows in them."""
     assert (HERE / file).read_text(encoding="utf-8") == files()[file]

@@ -5,7 +5,7 @@ import pytest
 from gateway.core.capacity import EngineCapacity
 from gateway.core.latency import IterationModel
 from gateway.core.plan import Reason
-from gateway.core.policies.ranked import PauseCap
+from gateway.core.policies.places import PauseCap
 from gateway.core.scheduler import LegEnded
 from tests.core.pool import PATIENT, begun, finish, give, program, reader, scheduler, spec
 
@@ -102,7 +102,7 @@ def test_who_has_enough_to_read_gives_way_and_comes_back_in_time(policy: str) ->
     assert [move.job_id for move in plan.start] == ["new"]
     assert not plan.resume
     give(subject, "new", 400, 2.0)
-    plan = subject.plan(100.7)
+    plan = subject.plan(100.9)
 
     assert [move.job_id for move in plan.pause] == ["new"]
 

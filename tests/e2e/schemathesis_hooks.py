@@ -4,6 +4,8 @@ A description cannot know the served model, nor what one engine refuses for reas
 and invalid stays invalid.
 """
 
+import os
+import re
 from typing import Any
 
 import schemathesis
@@ -14,11 +16,16 @@ from tests.support.servers import MODEL
 SHORT = {"max_tokens": 8, "max_completion_tokens": 8, "n": 2}
 KNOWN_TOKENS = 100
 SERVED_OF_TEN = 8
+STREAM_VARIABLE = "TEST_STREAM_ID"
+"""Where the id of a stream is that can be read."""
 
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
     """Called before every request, whatever phase made it."""
+    given = str((case.path_parameters or {}).get("stream_id", ""))
+    if re.fullmatch("[0-9a-f]{32}", given) and len(repr(case.query)) % 10 < SERVED_OF_TEN:
+        case.path_parameters["stream_id"] = os.environ[STREAM_VARIABLE]
     body = case.body
     if not isinstance(body, dict) or not isinstance(body.get("model"), str) or not body["model"]:
         return

@@ -26,9 +26,10 @@ class Server:
         """The next request's head; its body is read too. None at the end of the connection."""
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            length = next(
-                int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")
+            lengths = (
+                line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
             )
+            length = int(next(lengths, b"0"))
             self.requests.append(head + await reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError):
             self.lost += 1

@@ -112,6 +112,18 @@ def test_a_spoilt_transcript_is_not_continued() -> None:
     assert transcript.broken
 
 
+@pytest.mark.parametrize(("version", "resumable"), [((0, 32), False), ((0, 33), True), ((1, 0), True)])
+def test_reasoning_on_old_servers(version: tuple[int, int], resumable: bool) -> None:
+    """They hide the ids of some of its tokens."""
+    engine = _engine()
+    engine._version = version
+    transcript = Transcript(reasoned=True)
+    transcript.prompt([1])
+    transcript.add_ids([2], 1)
+    request = LegRequest("x", Endpoint.CHAT, CHAT, stream=True, transcript=transcript)
+    assert bool(engine.can_resume(request)) is resumable
+
+
 def test_what_is_left() -> None:
     """The client's limits are the whole answer's."""
     transcript = Transcript(tokens=4, prompt_tokens=10)

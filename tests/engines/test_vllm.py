@@ -82,6 +82,7 @@ PAGES = {
     "/v1/models": json.dumps({"data": [{"id": "m"}]}).encode(),
     "/metrics": b"vllm:num_requests_running 3\nvllm:num_requests_waiting 1\n",
     "/tokenize": b'{"count":5}',
+    "/version": b'{"version":"0.33.1"}',
 }
 
 
@@ -95,6 +96,8 @@ PAGES = {
         ("/v1/models", b"\xff"),
         ("/metrics", b"vllm:num_requests_running NaN\n"),
         ("/metrics", b"vllm:num_requests_running +Inf\n"),
+        ("/version", b"[]"),
+        ("/version", b'{"version":3}'),
         ("/metrics", b"{{{"),
         ("/metrics", b'vllm:cache_config_info{num_gpu_blocks="\xc2\xb2",block_size="16"} 1\n'),
     ],

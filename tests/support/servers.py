@@ -97,13 +97,14 @@ class Gateways:
         auth: bool = True,
         new_key: NewKey | None = None,
         pool: Mapping[str, object] | None = None,
+        engine: Mapping[str, object] | None = None,
         env: Mapping[str, str] | None = None,
         **sections: Mapping[str, object],
     ) -> Gateway:
         """A gateway with one pool of these engines.
 
-        `pool` adds to the pool's table, `sections` to the file's (`server={...}`), `env` overrides both;
-        `new_key` describes the key.
+        `pool` adds to the pool's table, `engine` to each engine's, `sections` to the file's (`server={...}`), `env`
+        overrides them; `new_key` describes the key.
         """
         self._count += 1
         folder = self._folder / f"gateway-{self._count}"
@@ -116,7 +117,7 @@ class Gateways:
         }
         for name, values in sections.items():
             tables[name] = {**tables.get(name, {}), **values}
-        config.write_text(toml(tables, [pool_of(engines, pool or {})]), encoding="utf-8")
+        config.write_text(toml(tables, [pool_of(engines, pool or {}, engine or {})]), encoding="utf-8")
         key = create_key(folder / "andante.db", new_key) if auth else ""
         command = python("gateway", "serve", "--config", str(config), "--port", "0")
         process = self._stack.enter_context(running(command, env=env))
@@ -124,9 +125,11 @@ class Gateways:
         return Gateway(url=url, process=process, key=key, config=config)
 
 
-def pool_of(engines: Sequence[Engine], extra: Mapping[str, object]) -> dict[str, object]:
+def pool_of(
+    engines: Sequence[Engine], extra: Mapping[str, object], of_engines: Mapping[str, object]
+) -> dict[str, object]:
     """The configuration's table for one pool."""
-    members = [{"url": engine.url, "kind": "vllm"} for engine in engines]
+    members = [{"url": engine.url, "kind": "vllm", **of_engines} for engine in engines]
     return {"model": engines[0].model if engines else MODEL, **extra, "engines": members}
 
 

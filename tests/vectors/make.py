@@ -1,6 +1,6 @@
 """Writes the test vectors that every implementation of QoE and pacing must meet.
 
-    python -m tests.vectors.make        # rewrites qoe.json and pacing.json beside this file
+    python -m tests.vectors.make        # rewrites qoe.json, pacing.json and paces.json beside this file
 
 Inputs are fixed by a seed and rounded to milliseconds; expectations come from the exact formulas of gateway.core.qoe,
 never from the online tracker. README.md describes the format.
@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from gateway.core.pace import Pace, pace_from_spec
+from gateway.core.pace import LANGUAGES, Pace, PaceSpec, pace_from_spec
 from gateway.core.qoe import Away, Delivery, Ending, exact_qoe, reader_time, shown_times
 from gateway.core.units import in_characters, media_pace
 
@@ -111,6 +111,19 @@ def pacing_cases() -> Iterator[Case]:
         yield case
 
 
+def pace_cases() -> Iterator[Case]:
+    """What a spec of the field `pace` means in characters."""
+    specs: list[PaceSpec] = ["reading", "listening", "machine", "off", {"kind": "machine"}, {"ttft": 2.5, "rate": 4.8}]
+    for language in LANGUAGES:
+        specs += [{"kind": kind, "language": language} for kind in ("reading", "listening")]
+        specs += [{"kind": "reading", "language": language, "words_per_minute": 300, "ttft": 0.5}]
+    specs.append({"kind": "listening", "language": "pt-BR", "words_per_minute": 120})
+    for spec in specs:
+        tag = "en" if isinstance(spec, str) else str(spec.get("language", "en"))
+        pace = in_characters(pace_from_spec(spec), tag.partition("-")[0])
+        yield {"spec": spec, "ttft_s": pace.ttft_s, "rate": pace.rate if pace.paced else None}
+
+
 def lead(pace: Pace, deliveries: list[Delivery], at_s: float, away: Away) -> float:
     """Delivered and unshown, in seconds of reading."""
     seen = [d for d in deliveries if d.at_s <= at_s]
@@ -139,7 +152,11 @@ def _rounded(value: Any) -> Any:
 
 def files() -> dict[str, str]:
     """Each file's name and what it holds."""
-    return {"qoe.json": text_of(qoe_cases()), "pacing.json": text_of(pacing_cases())}
+    return {
+        "qoe.json": text_of(qoe_cases()),
+        "pacing.json": text_of(pacing_cases()),
+        "paces.json": text_of(pace_cases()),
+    }
 
 
 if __name__ == "__main__":

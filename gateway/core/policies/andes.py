@@ -6,7 +6,8 @@ from typing import Final
 
 from gateway.core.capacity import Outlook
 from gateway.core.job import Job, JobState
-from gateway.core.policies.ranked import Bid, Ranked
+from gateway.core.policies.places import Bid
+from gateway.core.policies.ranked import Ranked
 from gateway.core.roster import Roster
 
 

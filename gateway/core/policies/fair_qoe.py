@@ -14,9 +14,9 @@ infinite one only what readers gain. The rules, in order of precedence:
 4. Gain for each token of memory, as in Andes.
 5. A reader who does not look gives way first, and goes on when there is room.
 
-What is computed again after pauses is bounded by `overhead`, a share of the engines' time, saved up for bursts; a tenth
-of it is for gain alone. A pause that serves the tenant who is behind also serves readers more: who asks for little is
-behind most of the time.
+What pauses cost (text computed again, places that stand empty meanwhile) is bounded by `overhead`, a share of the
+engines' time, saved up for bursts; a tenth of it is for gain alone. A pause that serves the tenant who is behind also
+serves readers more: who asks for little is behind most of the time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,12 @@ from gateway.core.capacity import Outlook
 from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.andes import Andes, expected
-from gateway.core.policies.ranked import Bid
+from gateway.core.policies.places import Bid
 from gateway.core.roster import Roster
 
 _DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
 _OVERLOADED: Final = 0.5  # of what the pool makes: turns cost something, so not all of it can be read
+_DERATED: Final = 0.5
 _RELIEVED: Final = 0.2
 _HORIZONS: Final = 3.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
 _GAIN_SHARE: Final = 0.1
@@ -129,15 +130,17 @@ class FairQoe(Andes):
                 self._late_credit -= 1
 
     def may_pause(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
-        if not self._cap.allows(len(victims), now):
-            return False
-        fleet = self._roster.fleet
-        cost_s = sum(fleet[v.job.engine_id].recompute_s(v.job.context_tokens) for v in victims if v.job.engine_id)
+        cost_s = sum(self._cost_of_pausing(victim.job) for victim in victims)
         if bid.begins is Reason.DUE:
             return self._for_gain.spend(cost_s, forced=True)
         if all(victim.rank[:2] < bid.rank[:2] for victim in victims):
             return self._for_fairness.spend(cost_s)
         return self.pays(bid, victims, now) and self._for_gain.spend(cost_s)
+
+    def _cost_of_pausing(self, job: Job) -> float:
+        """Engine seconds: what is computed again later, and the place that stands empty until the leg is gone."""
+        load = self._roster.fleet[job.engine_id or ""]
+        return load.recompute_s(job.context_tokens) + self._roster.tuning.settle_s / load.running
 
     def _bid(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Bid:
         runs = job.state is JobState.RUNNING
@@ -164,7 +167,10 @@ class FairQoe(Andes):
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
         """
         wanted = sum(job.rate for job in jobs if job.paced and job.tracker.present)
-        self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * self._roster.output.read(now)
+        potential = sum(load.potential() for load in self._roster.fleet if load.capacity.ready)
+        # A pool that has idled shows less than it can; how much prompts will take of it, only being full tells.
+        capacity = max(self._roster.output.read(now), _DERATED * potential)
+        self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * capacity
 
     def _promote_late(self, bids: list[Bid], now: float) -> None:
         """The oldest late job comes before the other starts."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from gateway.core.job import Job, JobState
-from gateway.core.policies.ranked import Bid, Ranked
+from gateway.core.policies.places import Bid
+from gateway.core.policies.ranked import Ranked
 from gateway.core.roster import Roster
 
 

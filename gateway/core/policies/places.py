@@ -1,0 +1,91 @@
+"""What is shared out in a plan of a pausing policy: bids, the places on the engines, and how many pauses are left."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from gateway.core.capacity import EngineLoad
+from gateway.core.job import Job
+from gateway.core.plan import Reason
+
+_CAP_WINDOW_S: Final = 600.0
+
+
+class Bid(NamedTuple):
+    """What a job offers for a place: its rank (larger comes first), the gain in QoE, and why it would begin.
+
+    A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones
+    that rank below it do not pass.
+    """
+
+    rank: tuple[float, ...]
+    gain: float
+    job: Job
+    begins: Reason = Reason.GAIN
+    stops: Reason = Reason.AHEAD
+    firm: bool = False
+    holds: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Places:
+    """One engine's room in a plan: in all, free at once, and held by legs that are being stopped (seats, tokens).
+
+    `whole` is the memory of the idle engine; a job that needs more counts as needing that, so that it can run, alone.
+    """
+
+    load: EngineLoad
+    whole: int
+    seats: int
+    memory: int
+    free_seats: int
+    free_memory: int
+    soon_seats: int
+    soon_memory: int
+
+    def has(self, need: int) -> bool:
+        return self.seats > 0 and self.memory >= min(need, self.whole)
+
+    def take(self, need: int) -> None:
+        self.seats -= 1
+        self.memory -= need
+
+    def free_now(self, need: int) -> bool:
+        return self.free_seats > 0 and self.free_memory >= min(need, self.whole)
+
+    def use(self, need: int) -> None:
+        """What is free first, then what is about to be."""
+        self.free_seats -= 1
+        self.free_memory -= need
+        if self.free_seats < 0:
+            self.free_seats += 1
+            self.soon_seats -= 1
+        if self.free_memory < 0:
+            self.soon_memory += self.free_memory
+            self.free_memory = 0
+
+    def free_soon(self, need: int) -> bool:
+        memory = self.free_memory + self.soon_memory
+        return self.free_seats + self.soon_seats > 0 and memory >= min(need, self.whole)
+
+
+class PauseCap:
+    """At most so many pauses for each arrival, on average over the last ten minutes (Andes' P)."""
+
+    def __init__(self, cap: float) -> None:
+        self._cap = cap
+        self._arrivals: deque[float] = deque(maxlen=100_000)
+        self._pauses: deque[float] = deque(maxlen=100_000)
+
+    def arrived(self, now: float) -> None:
+        self._arrivals.append(now)
+
+    def paused(self, now: float) -> None:
+        self._pauses.append(now)
+
+    def allows(self, more: int, now: float) -> bool:
+        """Whether so many more pauses stay within the average."""
+        for times in (self._arrivals, self._pauses):
+            while times and times[0] < now - _CAP_WINDOW_S:
+                times.popleft()
+        return len(self._pauses) + more <= self._cap * len(self._arrivals)

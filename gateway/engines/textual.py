@@ -1,0 +1,43 @@
+"""Going on as text: for engines that tell no token ids, or take none."""
+
+from typing import Any
+
+from gateway.engines.base import Endpoint, LegRequest, Resumability, ResumeLevel
+from gateway.engines.resume import obstacle
+from gateway.engines.transcript import Transcript
+
+
+def continues_text(request: LegRequest, *, chats: bool) -> Resumability:
+    """What such an engine can do; `chats`: it goes on with a last message of the assistant."""
+    if why := obstacle(request):
+        return Resumability(ResumeLevel.NO, why)
+    transcript = request.transcript
+    if transcript is not None and transcript.broken:
+        return Resumability(ResumeLevel.NO, transcript.broken)
+    if request.body.get("stop"):
+        return Resumability(ResumeLevel.NO, "the engine withholds text that may begin a stop string")
+    if transcript is not None and transcript.token_ids:
+        return Resumability(ResumeLevel.NO, "the text was not kept")
+    if request.endpoint is Endpoint.CHAT:
+        return _chat(transcript) if chats else Resumability(ResumeLevel.NO, "this kind of engine continues a text only")
+    if not isinstance(request.body.get("prompt"), str):
+        return Resumability(ResumeLevel.NO, "the prompt is no text")
+    return Resumability(ResumeLevel.TEXT, "this kind of engine tells no token ids")
+
+
+def _chat(transcript: Transcript | None) -> Resumability:
+    if transcript is not None and transcript.part.startswith("reasoning"):
+        return Resumability(ResumeLevel.NO, "reasoning is no part of a message")
+    return Resumability(ResumeLevel.TEXT, "this kind of engine tells no token ids")
+
+
+def chat_that_goes_on(request: LegRequest, transcript: Transcript, left: int | None) -> dict[str, Any]:
+    """The same chat with the answer so far as its last message, and what is left of its limits."""
+    body = {name: value for name, value in request.body.items() if name not in ("max_completion_tokens", "min_tokens")}
+    body["messages"] = [*request.body["messages"], {"role": "assistant", "content": transcript.said}]
+    if left is not None:
+        body["max_tokens"] = left
+    least = request.body.get("min_tokens")
+    if isinstance(least, int) and least > transcript.tokens:
+        body["min_tokens"] = least - transcript.tokens
+    return body
