@@ -14,8 +14,12 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
+from gateway.core.job import Job
 from gateway.core.policies import POLICIES, PolicyRule
 from gateway.core.policies.andes import Andes
+from gateway.core.policies.fair_qoe import Allowance
+from gateway.core.policies.ranked import Bid
+from gateway.core.roster import Roster
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES, Profile
 from loadgen import plot
@@ -46,6 +50,27 @@ COLUMNS: Final = (
 )
 
 Figures = dict[str, Any]
+
+
+class Thrifty(Andes):
+    """Andes that may spend at most `Tuning.overhead` of the engines' time on computing again: what a gateway adds, as
+    it can only pause by throwing the context away."""
+
+    def __init__(self, roster: Roster) -> None:
+        super().__init__(roster)
+        self._allowance = Allowance(roster.tuning.overhead)
+
+    def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
+        self._allowance.earn(len(self._roster.fleet), now)
+        return super().rank(jobs, now)
+
+    def may_pause(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
+        fleet = self._roster.fleet
+        cost_s = sum(fleet[v.job.engine_id].recompute_s(v.job.context_tokens) for v in victims if v.job.engine_id)
+        return super().may_pause(bid, victims, now) and self._allowance.spend(cost_s)
+
+
+THRIFTY: Final = {"andes, recomputing <= 10 %": PolicyRule(Thrifty)}
 
 VARIANTS: Final[dict[str, PolicyRule]] = {
     "no refiner": PolicyRule(partial(Andes, refines=False)),
@@ -175,7 +200,7 @@ def run(args: argparse.Namespace) -> list[Table]:
     bench = Bench(PROFILES["a100x8-moe"], 8 if args.quick else 4, args.seed)
     rate = mean_rate(bench, 6.0, 4 if args.quick else 7)
     intensities, shares, horizons = ((1.0, 2.0), (0.35,), (10.0,)) if args.quick else (INTENSITIES, SHARES, HORIZONS_S)
-    named = {name: POLICIES[name] for name in POLICY_NAMES[1:]}
+    named = {name: POLICIES[name] for name in POLICY_NAMES[1:]} | THRIFTY
     rows, curves = sweep(bench, ((h, bench.burst(rate, h)) for h in intensities), named)
     tables = [
         Table(f"Burst intensity, mean {rate:.3g} requests/s", ("intensity", *COLUMNS), rows),
@@ -184,7 +209,7 @@ def run(args: argparse.Namespace) -> list[Table]:
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
         plot.save(plot.qoe_against_load(curves, load="burst intensity"), args.out / "andes-intensity.svg")
-    only = {"andes": POLICIES["andes"]}
+    only = {"andes": POLICIES["andes"], **THRIFTY}
     rows, _ = sweep(bench, ((w, bench.burst(rate, 2.0, w)) for w in shares), only)
     tables.append(Table("Share of the cycle that is burst, intensity 2", ("share", *COLUMNS), rows))
     tables.append(_variants(bench, rate, shares))
