@@ -18,7 +18,7 @@ from gateway.core.job import Job
 from gateway.core.policies import POLICIES, PolicyRule
 from gateway.core.policies.andes import Andes
 from gateway.core.policies.fair_qoe import Allowance
-from gateway.core.policies.ranked import Bid
+from gateway.core.policies.places import Bid
 from gateway.core.roster import Roster
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES, Profile
