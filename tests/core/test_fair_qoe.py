@@ -114,7 +114,6 @@ def test_small_jobs_do_not_pass_a_large_one_where_nobody_can_be_paused() -> None
     assert not begun(subject.plan(2.0))
 
 
-@pytest.mark.xfail(reason="a program ahead of the pace that its QoE is measured by gains nothing, and is paused for it")
 def test_a_program_is_never_paused_for_what_it_has_already() -> None:
     """It reads nothing, so it cannot be ahead; only another tenant that is behind may take its place."""
     subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, PATIENT, cap=10.0)

@@ -135,6 +135,8 @@ class FairQoe(Andes):
             return self._for_gain.spend(cost_s, forced=True)
         if all(victim.rank[:2] < bid.rank[:2] for victim in victims):
             return self._for_fairness.spend(cost_s)
+        if not all(victim.job.paced for victim in victims):
+            return False  # a program gives way to who is behind, and to nobody else
         return self.pays(bid, victims, now) and self._for_gain.spend(cost_s)
 
     def _cost_of_pausing(self, job: Job) -> float:
@@ -148,7 +150,10 @@ class FairQoe(Andes):
         if not tracker.present:
             return Bid((_AWAY, float(runs), -float(job.order)), 0.0, job, Reason.ROOM, Reason.AWAY)
         speed, delay_s = expected(job, outlooks)
-        gain = tracker.gain(speed, delay_s, self._horizon_s, now)
+        if job.paced:
+            gain = tracker.gain(speed, delay_s, self._horizon_s, now)
+        else:  # it reads nothing, so what it has already does not count against it
+            gain = (self._horizon_s / (self._horizon_s + now - job.arrived)) ** 2
         if job.produced and job.paced and not self._overloaded:
             spare_s = tracker.lead(now) - self._roster.must_run_s(job)
             if spare_s <= 0:
