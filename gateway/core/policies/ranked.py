@@ -141,7 +141,9 @@ class Ranked:
         for bid in reversed(bids):
             if over <= 0:
                 break
-            if bid.job.engine_id == load.id and bid.job.state is JobState.RUNNING and len(load.legs) - len(load.stopping) > 1:
+            if len(load.legs) - len(load.stopping) <= 1:
+                break
+            if bid.job.engine_id == load.id and bid.job.state is JobState.RUNNING:
                 over -= bid.job.reserved
                 self._pause(bid.job, Reason.MEMORY, now)
 
