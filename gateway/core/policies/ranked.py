@@ -139,9 +139,7 @@ class Ranked:
     def _relieve(self, load: EngineLoad, bids: list[Bid], now: float) -> None:
         over = load.tokens - load.stopping_tokens - (load.capacity.kv_tokens or _NO_LIMIT)
         for bid in reversed(bids):
-            if over <= 0:
-                break
-            if len(load.legs) - len(load.stopping) <= 1:
+            if over <= 0 or len(load.legs) - len(load.stopping) <= 1:
                 break
             if bid.job.engine_id == load.id and bid.job.state is JobState.RUNNING:
                 over -= bid.job.reserved
