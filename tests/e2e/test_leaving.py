@@ -36,7 +36,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with ExitStack() as stack:
         engine = Emulators(stack)("--kv-tokens", "4096", speed=0.05)
         gateways = Gateways(stack, tmp_path_factory.mktemp("house"))
-        served = gateways([engine], pool={"assumed_output_tokens": 4096}, server={"head_timeout_s": 0.1})
+        # First come, first served: what waits must not take the place of what runs.
+        pool = {"assumed_output_tokens": 4096, "policy": "fcfs"}
+        served = gateways([engine], pool=pool, server={"head_timeout_s": 0.1})
         yield House(engine, served)
 
 
