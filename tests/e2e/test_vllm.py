@@ -1,6 +1,7 @@
 """A real vLLM behind the gateway: what the emulator claims, held against the engine that it emulates."""
 
 import asyncio
+import math
 import json
 import time
 from collections.abc import AsyncIterator
@@ -134,7 +135,10 @@ async def test_a_client_that_leaves_ends_the_work(
 async def rest_after_leaving(
     client: httpx2.AsyncClient, served: Gateway, call: dict[str, Any], engine: Engine
 ) -> float:
-    """Send a request, leave when the engine works on it; the seconds until it works on nothing."""
+    """Send a request, leave when the engine works on it; the seconds until it works on nothing.
+
+    Infinite where it came to the end of the answer: on starved cores the client may hear the first token that late.
+    """
     before = engine.generated()
     if call["stream"]:
         # On two cores its server may not answer /metrics while it works: the first token says that it does.
@@ -150,8 +154,7 @@ async def rest_after_leaving(
     await eventually(lambda: is_running(engine, 0), 10.0, what="the engine at rest")
     rested = time.monotonic()
     assert engine.waiting() == 0
-    assert engine.generated() - before < LONG, "it came to the end of the answer"
-    return rested - left
+    return rested - left if engine.generated() - before < LONG else math.inf
 
 
 async def at_work(request: asyncio.Task[httpx2.Response], served: Gateway) -> bool:
