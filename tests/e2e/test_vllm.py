@@ -1,8 +1,8 @@
 """A real vLLM behind the gateway: what the emulator claims, held against the engine that it emulates."""
 
 import asyncio
-import math
 import json
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
