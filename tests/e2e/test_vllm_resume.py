@@ -16,8 +16,8 @@ BODY: dict[str, Any] = {"max_tokens": 1500, "temperature": 0, "stream": True, "r
 async def test_readers_who_come_back_to_vllm(gateway: Gateways, vllm_server: Engine) -> None:
     """Each leaves early, twice; its job is stopped there, goes on by token ids, and ends as one that was never cut.
 
-    How many are cut before their end is a matter of cores. That some were is what makes the comparison mean something, so
-    there are more rounds where none was.
+    How many are cut before their end is a matter of cores. That some were is what makes the comparison mean something,
+    so there are more rounds where none was.
     """
     served = await asyncio.to_thread(gateway, [vllm_server])
     async with served.client(timeout=120.0) as http:
