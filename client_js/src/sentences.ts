@@ -1,6 +1,6 @@
 /** Whole sentences out of text that grows: for voices and screen readers. */
 
-/** Longer than this, text without an end of a sentence is given out as it is. */
+/** Longer than this, text without an end of a sentence is given out up to its last space. */
 const LONGEST = 400;
 
 export class Sentences {
@@ -37,7 +37,11 @@ export class Sentences {
     this.#rest += text;
     const parts = Array.from(this.#segmenter.segment(this.#rest), ({ segment }) => segment);
     const last = parts.at(-1) ?? "";
-    const whole = last.endsWith("\n") || last.length > LONGEST ? parts : parts.slice(0, -1);
+    const whole = last.endsWith("\n") ? parts : parts.slice(0, -1);
+    if (!last.endsWith("\n") && last.length > LONGEST) {
+      // Its end may be half a word, or half an emoji: what follows is not here yet.
+      whole.push(last.slice(0, last.lastIndexOf(" ") + 1 || last.length));
+    }
     this.#rest = this.#rest.slice(whole.join("").length);
     return whole;
   }

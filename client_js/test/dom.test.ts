@@ -110,6 +110,14 @@ test("a text without ends of sentences is not held for ever", () => {
   assert.ok(Array.from("word ".repeat(200)).some((each) => sentences.push(each).length > 0));
 });
 
+test("a text without ends of sentences is cut between words, and never inside an emoji", () => {
+  const text = "we sing 👩‍🎤 ".repeat(120);
+  const sentences = new Sentences("en");
+  const pieces = [...Array.from(text).flatMap((each) => sentences.push(each)), ...sentences.end()];
+  assert.ok(pieces.length > 1);
+  assert.deepEqual(pieces.join(" ").split(" "), text.trim().split(" "));
+});
+
 test("the voice gets sentences, is busy with three, and can be silenced", () => {
   const spoken: { text: string; onend: (() => void) | null; lang: string; rate: number }[] = [];
   let cancelled = 0;
