@@ -64,7 +64,7 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Jobs without a leg."""
+        """Jobs that wait for a leg; parked ones do not."""
         return len(self._roster.waiting)
 
     @property
@@ -127,7 +127,7 @@ class Scheduler:
     def reader(self, job_id: str, report: ReaderReport, now: float) -> None:
         """What the reader's browser says."""
         job = self._roster.jobs[job_id]
-        if report.visible:
+        if report.visible and not job.parked:
             job.tracker.back(now)
         else:
             job.tracker.leave(now)
@@ -142,18 +142,41 @@ class Scheduler:
         self._roster.release(job, failed=event.failed)
         if job.state is JobState.ENDED:
             self._roster.forget(job)
-        else:
+        elif not job.parked:
             self._wait(job)
         if self._roster.waiting:
+            self._hurry(now)
+
+    def park(self, job_id: str, now: float) -> None:
+        """Its last reader left: it wants nothing until `unpark`. Its leg, if any, holds its room until `leg_ended`.
+
+        Its bill stays open, and its reader's clock stands still.
+        """
+        job = self._roster.jobs[job_id]
+        job.move(JobEvent.PARK)
+        self._stop_waiting(job)
+        self._roster.park(job, now)
+        self._hurry(now)
+
+    def unpark(self, job_id: str, now: float) -> None:
+        """A reader is back: the job goes on as a paused one. No arrival: nothing is lifted or charged again.
+
+        QueueFull or QueueShareFull, and it stays parked, if it was never started and may not wait.
+        """
+        job = self._roster.jobs[job_id]
+        if job.fresh and job.state is JobState.PARKED:
+            self._room.check(job.spec.tenant)
+        job.move(JobEvent.UNPARK_FRESH if job.fresh else JobEvent.UNPARK)
+        self._roster.unpark(job, now)
+        if job.state is not JobState.STOPPING:
+            self._wait(job)
             self._hurry(now)
 
     def remove(self, job_id: str, now: float, *, finished: bool = False) -> None:
         """Finished, failed or cancelled. Its leg, if any, holds its room until `leg_ended`."""
         job = self._roster.jobs[job_id]
         job.move(JobEvent.REMOVE)
-        if self._roster.waiting.pop(job_id, None) is not None:
-            self._policy.discard(job)
-            self._room.leave(job)
+        self._stop_waiting(job)
         self._roster.leave(job, finished=finished)
         if job.state is JobState.ENDED:
             self._roster.forget(job)
@@ -218,6 +241,12 @@ class Scheduler:
         self._policy.push(job)
         if job.fresh:
             self._room.enter(job)
+
+    def _stop_waiting(self, job: Job) -> None:
+        """The job gives up its place in the queue, if it has one."""
+        if self._roster.waiting.pop(job.spec.id, None) is not None:
+            self._policy.discard(job)
+            self._room.leave(job)
 
     def _hurry(self, now: float, *, at_once: bool = True) -> None:
         """Plan at once, or with the next tick; never sooner after the last plan than a part of a tick."""

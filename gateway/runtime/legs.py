@@ -53,7 +53,7 @@ class Legs:
             return
         observe(pool, stream, self._instrument, now)
         if stream.engine_id is None or self.pause(pool, stream, now, "away"):
-            pool.scheduler.remove(stream.request.id, now)
+            pool.scheduler.park(stream.request.id, now)
             stream.parked = True
             self._changed(pool)
 
@@ -74,10 +74,6 @@ class Legs:
         self._leaving.discard(job_id)
         pool.scheduler.leg_ended(job_id, LegEnded(), self._clock.now())
         self._changed(pool)
-
-    def leaving(self, job_id: str) -> bool:
-        """Whether the job has no engine but still holds room at one."""
-        return job_id in self._leaving
 
     async def _run(self, pool: Pool, stream: Stream, engine: Engine) -> None:
         number, engine_id = stream.legs, engine.settings.id
