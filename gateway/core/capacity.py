@@ -105,14 +105,18 @@ class EngineLoad:
             self.stopping.add(job.spec.id)
             self.stopping_tokens += job.reserved
 
+    def keep(self, job: Job) -> None:
+        """The leg is not stopped after all."""
+        if job.spec.id in self.stopping:
+            self.stopping.remove(job.spec.id)
+            self.stopping_tokens -= job.reserved
+
     def free(self, job: Job) -> None:
         """The leg is over."""
         name = job.spec.id
         del self.legs[name]
         self.tokens -= job.reserved
-        if name in self.stopping:
-            self.stopping.remove(name)
-            self.stopping_tokens -= job.reserved
+        self.keep(job)
         if job.produced > job.leg_base:
             self.decoding -= 1
         job.engine_id = None

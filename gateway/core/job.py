@@ -35,6 +35,7 @@ class JobEvent(StrEnum):
 
     PLACE = "place"  # the plan starts or resumes it
     PAUSE = "pause"  # the plan takes its place away
+    KEEP = "keep"  # it cannot be paused after all: its leg was not stopped
     PARK = "park"  # its last reader left
     UNPARK_FRESH = "unpark_fresh"  # a reader is back; it has no token yet
     UNPARK = "unpark"  # a reader is back; it has tokens
@@ -61,6 +62,7 @@ TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
         JobEvent.REMOVE: JobState.LEAVING,
     },
     JobState.STOPPING: {
+        JobEvent.KEEP: JobState.RUNNING,
         JobEvent.PARK: JobState.PARKING,
         JobEvent.LEG_ENDED_FRESH: JobState.QUEUED,
         JobEvent.LEG_ENDED: JobState.PAUSED,
@@ -97,8 +99,8 @@ class JobSpec:
 
     `prompt_tokens` may be an estimate until the engine reports the truth; `max_tokens` is None when the client set no
     limit. `weight` is the tenant's share (2 gets twice the service of 1). A job that is not `resumable` is never
-    paused. `units_per_token`: how much of the pace's unit a token makes, as far as known. `known_output` (tokens) is
-    for oracles: only a simulator knows it.
+    paused, nor is one that turns out so later. `units_per_token`: how much of the pace's unit a token makes, as far as
+    known. `known_output` (tokens) is for oracles: only a simulator knows it.
     """
 
     id: str
@@ -117,9 +119,9 @@ class Job:
     """A job inside the scheduler: its spec, its state and its running totals (tokens, seconds).
 
     `home` is the engine that ran it last and may still hold its prefix; `leg_base` what it had produced when its
-    present leg began; `wants` whether it counts as waiting for service; `network_s` what its reader's connection adds
-    to any delay; `asked_at` when its present leg was planned; `rate` its reader's, in tokens per second; `parked_at` when
-    it was last parked, `parked_s` how long in all before that.
+    present leg began; `wants` whether it counts as waiting for service; `resumable` whether it may still be paused;
+    `network_s` what its reader's connection adds to any delay; `asked_at` when its present leg was planned; `rate` its
+    reader's, in tokens per second; `parked_at` when it was last parked, `parked_s` how long in all before that.
     """
 
     spec: JobSpec
@@ -137,6 +139,7 @@ class Job:
     leg_base: int = 0
     asked_at: float = 0.0
     wants: bool = False
+    resumable: bool = field(init=False)
     yielded: bool = False
     pauses: int = 0
     network_s: float = 0.0
@@ -147,6 +150,7 @@ class Job:
 
     def __post_init__(self) -> None:
         self.paced = self.spec.pace.paced
+        self.resumable = self.spec.resumable
         self.tracker = QoeTracker(self.spec.pace, self.arrived)
         self.rate = self.spec.pace.rate / self.spec.units_per_token
 

@@ -67,6 +67,13 @@ class Roster:
         job.yielded = True
         self.fleet[job.engine_id].stop(job)
 
+    def keep(self, job: Job) -> None:
+        """The job that was to be paused runs on where it is."""
+        assert job.engine_id is not None  # it was about to lose it
+        job.pauses -= 1
+        job.yielded = False
+        self.fleet[job.engine_id].keep(job)
+
     def need(self, job: Job) -> int:
         """Tokens that its next leg sets aside."""
         return tokens_to_reserve(

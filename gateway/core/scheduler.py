@@ -120,6 +120,18 @@ class Scheduler:
         if load is not None and context + BLOCK_TOKENS > job.reserved:
             load.grow(job, context + 2 * BLOCK_TOKENS - job.reserved)
 
+    def cannot_resume(self, job_id: str, now: float) -> None:
+        """What the job says now could not be continued after a cut: it is never paused from here on.
+
+        A plan that was about to pause it is not carried out: its leg runs on.
+        """
+        job = self._roster.jobs[job_id]
+        job.resumable = False
+        if job.state is JobState.STOPPING:
+            job.move(JobEvent.KEEP)
+            self._roster.keep(job)
+            self._hurry(now)
+
     def delivered(self, job_id: str, units: float, now: float) -> None:
         """So much in all, in the pace's unit, has been sent to the reader."""
         self._roster.jobs[job_id].tracker.deliver(units, now)

@@ -22,7 +22,7 @@ class QueueLimits:
 
 
 class WaitingRoom:
-    """The jobs that have produced nothing and wait for a leg. A paused job was served already and takes no place here."""
+    """The jobs that have produced nothing and wait for a leg. A paused job was served already and has no place here."""
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits

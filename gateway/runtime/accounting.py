@@ -17,6 +17,8 @@ def observe(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> N
         cached = None  # of what was sent again: nobody's prompt
     pool.scheduler.observe(job_id, produced, now, prompt_tokens=prompt, cached_tokens=cached)
     pool.scheduler.delivered(job_id, stream.delivered, now)
+    if produced and not stream.course.open:
+        pool.scheduler.cannot_resume(job_id, now)
     if produced > stream.flushed:
         instrument.tokens(pool.settings.model, produced - stream.flushed)
         stream.flushed = produced

@@ -204,7 +204,8 @@ class Dispatcher:
         for reject in plan.reject:
             self._reject(reject)
         for pause in plan.pause:
-            self._legs.pause(pool, self._streams[pause.job_id], now, pause.reason)
+            if not self._legs.pause(pool, self._streams[pause.job_id], now, pause.reason):
+                pool.scheduler.cannot_resume(pause.job_id, now)
         placed: tuple[Start | Resume, ...] = (*plan.start, *plan.resume)
         for place in placed:
             self._legs.begin(pool, self._streams[place.job_id], place.engine_id, now)

@@ -1,4 +1,4 @@
-"""A plain model of a pool: who waits, runs, is being stopped, is parked or has left, as told by events and plans alone."""
+"""A plain model of a pool: who waits, runs, is being stopped, is parked or has left, as events and plans tell."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ class Books:
     leaving: set[str] = field(default_factory=set)
     yielded: set[str] = field(default_factory=set)  # paused by the policy and neither begun nor failed since
     parked: dict[str, float] = field(default_factory=dict)  # since when
+    stuck: set[str] = field(default_factory=set)  # turned out not to be resumable
     away: dict[str, float] = field(default_factory=dict)  # for how long before
     left: list[str] = field(default_factory=list)
 
@@ -74,6 +75,12 @@ class Books:
         if job not in self.running:
             self.waiting[job] = None
 
+    def cannot_resume(self, job: str) -> None:
+        self.stuck.add(job)
+        if job in self.stopping - self.leaving - self.parked.keys():
+            self.stopping.remove(job)
+            self.yielded.discard(job)
+
     def present(self) -> list[str]:
         """Jobs that can be removed."""
         return sorted({*self.waiting, *self.running, *self.parked} - self.leaving)
@@ -107,7 +114,9 @@ class Books:
         """Exactly those that have no token and have waited long enough; `wake_at` is the next of them, or the tick."""
         fresh = {job: self.arrived[job] + self.away[job] + LIMITS.timeout_s for job in self.queued()}
         overdue = [job for job, deadline in fresh.items() if deadline <= now]
-        assert [each.job_id for each in plan.reject] == sorted(overdue, key=list(self.specs).index)
+        order = list(self.specs)
+        overdue.sort(key=lambda job: (fresh[job], order.index(job)))
+        assert [each.job_id for each in plan.reject] == overdue
         for job in overdue:
             del self.waiting[job]
             self.left.append(job)
@@ -123,6 +132,7 @@ class Books:
         assert self.running[job] == pause.engine_id
         assert job not in self.stopping | self.leaving
         assert self.specs[job].resumable
+        assert job not in self.stuck
         if pause.reason is Reason.MEMORY:
             kept = self.held(pause.engine_id, subject, but=self.stopping | self.leaving)
             assert kept > (self.engines[pause.engine_id].kv_tokens or kept)

@@ -118,6 +118,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         books.unpark(job, self.now)
         assert self.accounts() == before
 
+    @precondition(lambda self: self.books.present())
+    @rule(data=st.data())
+    def cannot_resume(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.books.present()))
+        self.both(lambda each: each.cannot_resume(job, self.now))
+        self.books.cannot_resume(job)
+
     def accounts(self) -> dict[str, tuple[float, float]]:
         """What every tenant was charged and lifted."""
         return {each.tenant: (each.counter, each.lifted) for each in self.subject._roster.counters}

@@ -99,7 +99,7 @@ class Ranked:
             job
             for load in self._roster.fleet
             for job in load.legs.values()
-            if job.state is JobState.RUNNING and job.spec.resumable
+            if job.state is JobState.RUNNING and job.resumable
         ]
         if keep is None:
             jobs = [*(job for job in self._hot.values() if job.spec.id in waiting), *running]
@@ -276,7 +276,7 @@ class Ranked:
             seats, memory = 0, 0
         fixed = fixed_tokens = 0
         for job in load.legs.values():
-            if job.state is JobState.RUNNING and not job.spec.resumable:
+            if job.state is JobState.RUNNING and not job.resumable:
                 fixed += 1
                 fixed_tokens += job.reserved
         return Places(
