@@ -95,8 +95,12 @@ class Scheduler:
         *,
         prompt_tokens: int | None = None,
         cached_tokens: int | None = None,
+        first_token_s: float | None = None,
     ) -> None:
-        """The job's running total of tokens; the engine's own counts of the prompt once they are known."""
+        """The job's running total of tokens; the engine's own counts of the prompt once they are known.
+
+        `first_token_s`: how long the present leg's first token took, where somebody has measured it.
+        """
         job = self._roster.jobs[job_id]
         roster = self._roster
         made = produced - job.produced
@@ -105,7 +109,7 @@ class Scheduler:
             job.prompt_tokens = prompt_tokens
         if made:
             if load is not None and made > 0:
-                load.produced(job, made, now)
+                load.produced(job, made, now, first_token_s)
             job.produced = produced
             roster.output.add(made)
         bill = job.bill
@@ -119,6 +123,12 @@ class Scheduler:
         context = job.prompt_tokens + produced
         if load is not None and context + BLOCK_TOKENS > job.reserved:
             load.grow(job, context + 2 * BLOCK_TOKENS - job.reserved)
+
+    def resumed(self, engine_id: str, sent: int, cached: int) -> None:
+        """An engine that went on with a job has told how many of the tokens sent again it still knew."""
+        load = self._roster.fleet.find(engine_id)
+        if load is not None:
+            load.resumes.told(sent, cached)
 
     def cannot_resume(self, job_id: str, now: float) -> None:
         """What the job says now could not be continued after a cut: it is never paused from here on.

@@ -22,7 +22,7 @@ from gateway.errors import (
     NoEngineReady,
     QueueTimeout,
 )
-from gateway.runtime.accounting import job_end, job_spec, observe
+from gateway.runtime.accounting import job_end, job_spec, leg_end, observe
 from gateway.runtime.caretaker import Caretaker, ClientTimeouts
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.legs import Legs, goes_on
@@ -234,8 +234,8 @@ class Dispatcher:
         pool.scheduler.remove(job_id, self._clock.now(), finished=error is None and outcome is None)
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
-        if engine_id is not None and (cost := stream.course.end_leg(stream.usage, self._clock.now())) is not None:
-            self._instrument.resumed(pool.settings.model, cost)
+        if engine_id is not None:
+            leg_end(pool, stream, self._instrument, self._clock.now())
         self._leave(stream, error, outcome=outcome)
         if engine_id is None:
             self._consider(pool)

@@ -8,7 +8,7 @@ from gateway.clock import Clock
 from gateway.core.scheduler import LegEnded
 from gateway.engines.base import Engine
 from gateway.errors import EngineBusy, EngineError, EngineFailed
-from gateway.runtime.accounting import observe
+from gateway.runtime.accounting import leg_end, observe
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import Stream
@@ -60,8 +60,7 @@ class Legs:
     def let_go(self, pool: Pool, stream: Stream, now: float) -> None:
         """Give the engine up and book what going on there had cost."""
         stream.drop_leg()
-        if (cost := stream.course.end_leg(stream.usage, now)) is not None:
-            self._instrument.resumed(pool.settings.model, cost)
+        leg_end(pool, stream, self._instrument, now)
 
     def free_later(self, pool: Pool, job_id: str) -> None:
         """The engine was told to stop: its room is free when it has noticed."""

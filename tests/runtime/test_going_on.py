@@ -75,6 +75,7 @@ async def test_a_plan_pauses_and_resumes() -> None:
         assert meter_of(job).released == [12 + 5]
         assert made.watcher.paused == [("a", "room")]
         (cost,) = made.watcher.costs
+        assert made.pool.scheduler._roster.fleet["a"].resumes.computed == 1 - 12 / 15
         assert (cost.level, cost.ttft_s, cost.resent_tokens, cost.cached_tokens) == ("replay", 0.5, 15, 12)
 
 
