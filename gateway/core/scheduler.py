@@ -68,6 +68,11 @@ class Scheduler:
         return len(self._roster.waiting)
 
     @property
+    def overloaded(self) -> bool:
+        """Whether those who read ask more than the engines make, so that stalls are no policy's fault."""
+        return self._policy.overloaded
+
+    @property
     def plan_at(self) -> float | None:
         """When to plan next if nothing happens before; in the past: now. None: never."""
         return self._plan_at

@@ -23,6 +23,7 @@ class MetricsInstrument:
         )
         self._waiting = Gauge("andante_jobs_waiting", "Jobs without an engine.", model, registry=registry)
         self._running = Gauge("andante_jobs_running", "Jobs at an engine.", model, registry=registry)
+        self._overloaded = Gauge("andante_pool_overloaded", "1: some have to stall.", model, registry=registry)
         self._ready = Gauge("andante_engine_ready", "1: takes work.", ["model", "engine"], registry=registry)
         self._queue_s = _seconds("andante_queue", "Arrival to the first engine.", registry)
         self._ttft_s = _seconds("andante_ttft", "Arrival to the first token.", registry)
@@ -80,9 +81,10 @@ class MetricsInstrument:
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:  # noqa: ARG002
         self._ready.labels(model, engine_id).set(1 if state is EngineState.READY else 0)
 
-    def pool_load(self, model: str, waiting: int, running: int) -> None:
+    def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         self._waiting.labels(model).set(waiting)
         self._running.labels(model).set(running)
+        self._overloaded.labels(model).set(overloaded)
 
 
 def _seconds(name: str, text: str, registry: CollectorRegistry, *labels: str) -> Histogram:

@@ -42,6 +42,7 @@ class Ranked:
     ticks: ClassVar[bool] = True
 
     def __init__(self, roster: Roster, *, refines: bool = True, capped: bool = True) -> None:
+        self.overloaded = False
         self._roster = roster
         self._refines = refines
         self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
