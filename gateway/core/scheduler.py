@@ -24,6 +24,7 @@ from gateway.core.tuning import Tuning
 from gateway.core.waiting_room import QueueLimits, WaitingRoom
 
 _SHORTEST_GAP: Final = 0.2  # of a tick: plans at once are no closer than that
+_LOWEST_PRIORITY: Final = 2**31 - 1  # engines hold it in 32 bits
 _REBASE_AT: Final = 1e12  # service units; far below where a float loses single tokens
 
 
@@ -249,6 +250,12 @@ class Scheduler:
     def running(self, engine_id: str) -> int:
         """Legs on this engine, those being stopped included."""
         return self._roster.fleet[engine_id].running
+
+    def priority(self, job_id: str) -> int:
+        """The job's rank for an engine that goes by such a number itself, low first: how far its tenant leads the one
+        furthest behind (service units)."""
+        lead = self._roster.counters.lag(self._roster.jobs[job_id].spec.tenant)
+        return int(max(-_LOWEST_PRIORITY, min(_LOWEST_PRIORITY, lead)))
 
     def place_in_queue(self, job_id: str) -> int | None:
         """How many waiting jobs arrived before this one; None when it does not wait."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Final
 
 from gateway.clock import Clock
 from gateway.core.scheduler import LegEnded
-from gateway.engines.base import Engine
+from gateway.engines.base import Engine, LegRequest
 from gateway.errors import EngineBusy, EngineError, EngineFailed
 from gateway.runtime.accounting import leg_end, observe
 from gateway.runtime.instrument import Instrument
@@ -32,7 +33,8 @@ class Legs:
         """Perform a plan's start or resume."""
         engine = pool.engine(engine_id)
         if stream.begin(engine, now):
-            self._spawn(self._run(pool, stream, engine))
+            request = replace(stream.leg_request(), priority=pool.scheduler.priority(stream.request.id))
+            self._spawn(self._run(pool, stream, engine, request))
         else:
             failure = EngineFailed("This engine cannot go on with the answer.")
             asyncio.get_running_loop().call_soon(self._refuse, stream, stream.legs, failure)
@@ -74,10 +76,10 @@ class Legs:
         pool.scheduler.leg_ended(job_id, LegEnded(), self._clock.now())
         self._changed(pool)
 
-    async def _run(self, pool: Pool, stream: Stream, engine: Engine) -> None:
+    async def _run(self, pool: Pool, stream: Stream, engine: Engine, request: LegRequest) -> None:
         number, engine_id = stream.legs, engine.settings.id
         try:
-            leg = await engine.start(stream.leg_request(), stream)
+            leg = await engine.start(request, stream)
         except EngineFailed as error:
             pool.unreachable(engine_id, lambda: self._changed(pool))
             failure: EngineError = error

@@ -32,7 +32,6 @@ _NO_LIMIT: Final = 1 << 60
 _HOT: Final = 64
 _RANK_ALL_S: Final = 2e-4  # for each job that waits, until all are ranked again
 
-
 _by_rank = attrgetter("rank")
 
 
