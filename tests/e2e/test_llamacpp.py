@@ -18,7 +18,7 @@ def verify(*engines: tuple[Engine, str], pauses: str, more: tuple[str, ...] = ()
     parser = argparse.ArgumentParser()
     cli_verify.add_arguments(parser)
     named = [word for engine, kind in engines for word in ("--engine", engine.url, "--kind", kind)]
-    sizes = ("--streams", str(STREAMS), "--pauses", pauses, "--max-tokens", "160", "--concurrency", "2")
+    sizes = ("--streams", str(STREAMS), "--pauses", pauses, "--max-tokens", "800", "--concurrency", "4")
     args = parser.parse_args([*named, "--model", engines[0][0].model, *sizes, *more])
     report: dict[str, Any] = uvloop.run(cli_verify._verify(args))
     print(report)
