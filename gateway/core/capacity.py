@@ -186,7 +186,7 @@ class EngineLoad:
         return self.resumes.factor * self.first_token_s(context_tokens)
 
     def recompute_s(self, context_tokens: int) -> float:
-        """Seconds of the engine's time that a pause costs: what is computed again, and a place that yields nothing twice:
+        """Seconds of the engine's time that a pause costs: what is computed again, and a place that is idle twice,
         while its next holder begins, and while the victim does.
 
         Without the second part a warm cache would make pauses free, and a contended pool would do little else.
