@@ -28,7 +28,7 @@ class Watched(World):
         assert isinstance(policy, FairQoe)
         for pause in plan.pause:
             job = roster.jobs[pause.job_id]
-            if not policy._overloaded and pause.reason is not Reason.MEMORY and job.spec.pace.paced:
+            if not policy.overloaded and pause.reason is not Reason.MEMORY and job.spec.pace.paced:
                 self.judged += 1
                 assert not job.tracker.present or job.fresh or job.tracker.lead(self.now) > roster.must_run_s(job)
         super()._apply(plan)

@@ -66,7 +66,6 @@ class FairQoe(Andes):
         self._for_gain = Allowance(share * _GAIN_SHARE, _SAVED_S)
         self._for_fairness = Allowance(share * (1 - _GAIN_SHARE), _SAVED_S)
         self._late_credit = 0.0
-        self._overloaded = False
         self._horizon_s = _HORIZONS * roster.tuning.horizon_s
         self._bonus = 1 + roster.tuning.hysteresis
 
@@ -123,7 +122,7 @@ class FairQoe(Andes):
             gain = tracker.gain(speed, delay_s, self._horizon_s, now)
         else:  # it reads nothing, so what it has already does not count against it
             gain = (self._horizon_s / (self._horizon_s + now - job.arrived)) ** 2
-        if job.produced and job.paced and not self._overloaded:
+        if job.produced and job.paced and not self.overloaded:
             spare_s = tracker.lead(now) - self._roster.must_run_s(job)
             if spare_s <= 0:
                 return Offer(_DUE, -spare_s, gain, job)
@@ -169,7 +168,7 @@ class FairQoe(Andes):
         potential = sum(load.potential() for load in self._roster.fleet if load.capacity.ready)
         # A pool that has idled shows less than it can; how much prompts will take of it, only being full tells.
         capacity = max(self._roster.output.read(now), _DERATED * potential)
-        self._overloaded = wanted > (_RELIEVED if self._overloaded else _OVERLOADED) * capacity
+        self.overloaded = wanted > (_RELIEVED if self.overloaded else _OVERLOADED) * capacity
 
     def _promote_late(self, bids: list[Bid], now: float) -> None:
         """The oldest late job comes before the other starts."""
