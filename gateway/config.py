@@ -143,7 +143,7 @@ class Pool(Section):
 
     model: Name
     policy: str = DEFAULT_POLICY
-    slack_s: float = Field(3.0, ge=0)
+    slack_s: float = Field(1.0, ge=0)
     pace: str | dict[str, Any] = "machine"
     context_tokens: int | None = Field(None, ge=1)
     assumed_output_tokens: int = Field(512, ge=1)
