@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from gateway.core.bills import Bill
 from gateway.core.pace import MACHINE, Pace
+from gateway.core.plan import Reason
 from gateway.core.tracker import QoeTracker
 
 
@@ -97,7 +98,8 @@ class Job:
 
     `home` is the engine that ran it last and may still hold its prefix; `leg_base` what it had produced when its
     present leg began; `wants` whether it counts as waiting for service; `network_s` what its reader's connection adds
-    to any delay; `asked_at` when its present leg was planned; `rate` its reader's, in tokens per second.
+    to any delay; `asked_at` when its present leg was planned; `rate` its reader's, in tokens per second; `reason` why
+    it was last started, paused or resumed, None while it waits for another cause.
     """
 
     spec: JobSpec
@@ -118,6 +120,7 @@ class Job:
     yielded: bool = False
     pauses: int = 0
     network_s: float = 0.0
+    reason: Reason | None = None
     rate: float = field(init=False)
     paced: bool = field(init=False)
 

@@ -12,7 +12,7 @@ Rules of this file:
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity
 from gateway.core.counters import Delta
@@ -42,6 +42,17 @@ class ReaderReport:
     shown: float | None = None
     round_trip_s: float = 0.0
     jitter_s: float = 0.0  # 95th percentile
+
+
+class Standing(NamedTuple):
+    """How a job stands: QoE so far, seconds of text that lie ahead of its reader (0 for a program), and why.
+
+    `reason` is that of its last move, or what it waits for; None while it waits for another engine.
+    """
+
+    qoe: float
+    lead_s: float
+    reason: Reason | None
 
 
 class Scheduler:
@@ -147,8 +158,8 @@ class Scheduler:
         if self._roster.waiting:
             self._hurry(now)
 
-    def remove(self, job_id: str, now: float, *, finished: bool = False) -> None:
-        """Finished, failed or cancelled. Its leg, if any, holds its room until `leg_ended`."""
+    def remove(self, job_id: str, now: float, *, finished: bool = False) -> float:
+        """Finished, failed or cancelled; its QoE until now. Its leg, if any, holds its room until `leg_ended`."""
         job = self._roster.jobs[job_id]
         job.move(JobEvent.REMOVE)
         if self._roster.waiting.pop(job_id, None) is not None:
@@ -160,6 +171,7 @@ class Scheduler:
             self._hurry(now, at_once=False)
         elif job.engine_id is not None:
             self._roster.fleet[job.engine_id].stop(job)
+        return job.tracker.finish(now) if finished else job.tracker.quit(now)
 
     def engine(self, engine_id: str, capacity: EngineCapacity | None, now: float) -> None:
         """An engine came or changed; None: it left (its legs must have ended, else ValueError)."""
@@ -206,6 +218,14 @@ class Scheduler:
             return None
         order = self._roster.jobs[job_id].order
         return sum(1 for job in self._roster.waiting.values() if job.order < order)
+
+    def standing(self, job_id: str, now: float) -> Standing | None:
+        """How the job stands for its reader; None when it is not here."""
+        job = self._roster.jobs.get(job_id)
+        if job is None:
+            return None
+        reason = self._policy.waits_for(job) if job_id in self._roster.waiting and job.fresh else job.reason
+        return Standing(job.tracker.qoe(now), job.tracker.lead(now), reason)
 
     def backlogged(self) -> set[str]:
         """The tenants that want service now."""

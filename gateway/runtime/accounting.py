@@ -16,7 +16,7 @@ def observe(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> N
     if stream.course.resumptions:
         cached = None  # of what was sent again: nobody's prompt
     pool.scheduler.observe(job_id, produced, now, prompt_tokens=prompt, cached_tokens=cached)
-    pool.scheduler.delivered(job_id, stream.delivered, now)
+    pool.scheduler.delivered(job_id, stream.delivered * stream.units_per_token, now)
     if produced > stream.flushed:
         instrument.tokens(pool.settings.model, produced - stream.flushed)
         stream.flushed = produced

@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.core.plan import Plan, Reject, Resume, Start
-from gateway.core.scheduler import LegEnded
+from gateway.core.scheduler import LegEnded, Standing
 from gateway.errors import (
     Draining,
     EngineBusy,
@@ -236,7 +236,8 @@ class Dispatcher:
         if not stream.parked:
             observe(pool, stream, self._instrument, self._clock.now())
             finished = error is None and outcome is None
-            pool.scheduler.remove(job_id, self._clock.now(), finished=finished)
+            qoe = pool.scheduler.remove(job_id, self._clock.now(), finished=finished)
+            stream.qoe = qoe if error is None else 0.0
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
         if engine_id is not None and (cost := stream.course.end_leg(stream.usage, self._clock.now())) is not None:
@@ -269,6 +270,10 @@ class Dispatcher:
         """How many jobs are before this one in the queue; None when it does not wait."""
         pool = self._pools[stream.request.model]
         return pool.scheduler.place_in_queue(stream.request.id)
+
+    def standing(self, stream: Stream) -> Standing | None:
+        """How a stream stands for its reader; None while it is parked, and when it has ended."""
+        return self._pools[stream.request.model].scheduler.standing(stream.request.id, self._clock.now())
 
     # ---- for the caretaker
 

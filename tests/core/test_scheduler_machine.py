@@ -61,7 +61,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.books = Books()
         self.accepted: list[tuple[str, float]] = []
 
-    def both(self, event: Callable[[Scheduler], None]) -> None:
+    def both(self, event: Callable[[Scheduler], object]) -> None:
         for each in (self.subject, self.twin):
             event(each)
 

@@ -123,6 +123,9 @@ class FairQoe(Andes):
             self._promote_late(bids, now)
         return bids
 
+    def waits_for(self, job: Job, /) -> Reason:
+        return Reason.SHARE if self._apart and self._steps[job.spec.tenant] > self._lowest else Reason.ROOM
+
     def began(self, bid: Bid) -> None:
         if bid.job.fresh:
             self._late_credit = min(2.0, self._late_credit + self._roster.tuning.age_share)
