@@ -1,4 +1,4 @@
-"""`andante demo`: emulated engines (or a real server), a gateway with its own store, a key, the chat, the comparison."""
+"""`andante demo`: emulated engines (or a real server), a gateway with its own store and keys, chat and comparison."""
 
 import argparse
 import os

@@ -18,7 +18,7 @@ from gateway.stores.base import KeyStore, NewKey
 POLICIES: Final = ("fcfs", "fair_qoe")
 TENANTS: Final = ("large", "small1", "small2", "small3")
 PROFILE: Final = "a10g-7b"
-PLACES: Final = 8
+PLACES: Final = 9
 SCENARIO: Final = "demo_burst"
 ENGINE_FLAGS: Final = ("--profile", PROFILE, "--max-num-seqs", str(PLACES))
 MAX_LINES: Final = 1000

@@ -97,11 +97,12 @@ class Audience:
 
 
 def tenants(requests: Sequence[Request]) -> list[str]:
-    """Their names, who asks most first."""
+    """Their names: who asks most, then the others by name."""
     asked: dict[str, int] = {}
     for request in requests:
         asked[request.client] = asked.get(request.client, 0) + 1
-    return sorted(asked, key=lambda name: (-asked[name], name))
+    most = max(asked, key=asked.__getitem__, default="")
+    return sorted(asked, key=lambda name: (name != most, name))
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -17,7 +17,7 @@ test("the page that the gateway serves is what the sources make", () => {
   const folder = mkdtempSync(`${tmpdir()}/andante-chat-`);
   try {
     execFileSync(process.execPath, [`${root}scripts/build-chat.mjs`, folder]);
-    for (const name of ["chat.js", "licenses.txt"]) {
+    for (const name of ["chat.js", "compare.js", "licenses.txt"]) {
       const served = readFileSync(`${root}../gateway/web/${name}`, "utf8");
       assert.ok(readFileSync(`${folder}/${name}`, "utf8") === served, `npm run chat makes another ${name}`);
     }
