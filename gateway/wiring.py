@@ -93,7 +93,11 @@ async def serve(config: Config, announce: Callable[[str, int], None], burst: Bur
         sockets = bind(config.server.host, config.server.port)
         for each in sockets:
             stack.callback(each.close)
-        await _serve_on(sockets, config, logger, announce, burst)
+        try:
+            await _serve_on(sockets, config, logger, announce, burst)
+        finally:
+            if burst is not None:
+                await burst.close()
 
 
 async def _serve_on(
@@ -134,8 +138,6 @@ async def _serve_on(
     try:
         await Server(_uvicorn_config(app, config), drain, announce).serve(sockets)
     finally:
-        if burst is not None:
-            await burst.close()
         keys.close()
         log.close()
 
