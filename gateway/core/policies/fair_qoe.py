@@ -68,6 +68,7 @@ class FairQoe(Andes):
         self._late_credit = 0.0
         self._horizon_s = _HORIZONS * roster.tuning.horizon_s
         self._bonus = 1 + roster.tuning.hysteresis
+        self._first = 0  # the lowest step of those who wait
 
     def order_of_start(self) -> list[Job]:
         counters = self._roster.counters
@@ -83,12 +84,16 @@ class FairQoe(Andes):
         offers = [self._offer(job, outlooks, now) for job in jobs]
         offers.sort(key=_best_first, reverse=True)
         steps = self._turns(offers, outlooks)
-        first = min((step for offer, step in zip(offers, steps, strict=True) if offer.job.engine_id is None), default=0)
-        apart = max(steps, default=0) > first
-        bids = [self._bid(offer, step, apart and step == first) for offer, step in zip(offers, steps, strict=True)]
+        turns = list(zip(offers, steps, strict=True))
+        self._first = min((step for offer, step in turns if offer.job.engine_id is None), default=0)
+        apart = max(steps, default=0) > self._first
+        bids = [self._bid(offer, step, apart and step == self._first) for offer, step in turns]
         if self._late_credit >= 1:
             self._promote_late(bids, now)
         return bids
+
+    def waits_for(self, job: Job, /) -> Reason:
+        return Reason.SHARE if self._steps.after(job.spec.tenant, 0.0, runs=False) > self._first else Reason.ROOM
 
     def began(self, bid: Bid) -> None:
         if bid.job.fresh:
