@@ -17,7 +17,7 @@ infinite one only what readers gain. The rules, in order of precedence:
 5. A reader who does not look gives way first, and goes on when there is room.
 
 What pauses cost (text computed again, places that stand empty meanwhile) is bounded by `overhead`, a share of the
-engines' time, saved up for bursts; a tenth of it is for gain alone. A pause that serves the tenant who is behind also
+engines' time, saved up for bursts; three tenths of it are for gain alone. A pause that serves the tenant who is behind also
 serves readers more: who asks for little is behind most of the time.
 """
 
@@ -37,8 +37,8 @@ _DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
 _OVERLOADED: Final = 0.5  # of what the pool makes: turns cost something, so not all of it can be read
 _DERATED: Final = 0.5
 _RELIEVED: Final = 0.2
-_HORIZONS: Final = 3.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
-_GAIN_SHARE: Final = 0.1
+_HORIZONS: Final = 2.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
+_GAIN_SHARE: Final = 0.3
 _SAVED_S: Final = 60.0  # how long the allowance for recomputing can be saved up
 _FASTEST: Final = 1e4  # tokens per second of one stream; a model that takes no time must not make sums infinite
 _AHEAD_S: Final = 5.0  # how far ahead a tenant's streams are counted
