@@ -121,7 +121,7 @@ def resource_limit() -> None:
 def _perform_here(attack: Attack, start: float, live: bool) -> Outcome:
     async def performed() -> Outcome:
         sender = Sender(attack, start)
-        with Progress(sender) if live else contextlib.nullcontext():
+        with Progress({"live": sender}) if live else contextlib.nullcontext():
             return await run_loop(sender)
 
     return run_alone(performed())

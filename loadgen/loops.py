@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -17,6 +18,8 @@ from loadgen.connections import clock
 from loadgen.records import JobRecord
 from loadgen.sender import Outcome, Sender
 from loadgen.workload import Request
+
+T = TypeVar("T")
 
 
 async def run_loop(sender: Sender) -> Outcome:
@@ -102,7 +105,7 @@ async def _ended(tasks: set[asyncio.Task[JobRecord]] | set[asyncio.Task[None]], 
     sender.close()
 
 
-def run_alone(measuring: Coroutine[None, None, Outcome]) -> Outcome:
+def run_alone(measuring: Coroutine[Any, Any, T]) -> T:
     """Run on an event loop of its own, without pauses for garbage.
 
     A full collection looks through everything that was ever imported, a tenth of a second in which no time is taken.
