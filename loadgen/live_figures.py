@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from loadgen.histogram import Histogram
+from loadgen.live_job import Tally
 from loadgen.measures import percentile, summarise
 from loadgen.records import JobRecord
 from loadgen.sender import Outcome
@@ -58,12 +59,19 @@ def live_figures(outcome: Outcome, objectives: Objectives) -> dict[str, Any]:
         **_inter_token(outcome.tally.itl),
         **_end_to_end(records),
         "goodput_per_s": sum(map(objectives.kept, records)) / span_s if span_s else None,
+        **_coming_back(outcome.tally),
         "tokens_counted_by": dict(outcome.tally.counting),
         "lag_p50_ms": _ms(lag.percentile(50)),
         "lag_p99_ms": _ms(lag.percentile(99)),
         "generator_cpu_share": outcome.cpu_share,
         "generator_bottleneck": outcome.bottleneck,
     }
+
+
+def _coming_back(tally: Tally) -> dict[str, int | None]:
+    """None where nobody came back to an answer."""
+    counts: dict[str, int | None] = {"came_back": tally.returns, "lost_text": tally.lost, "doubled_text": tally.doubled}
+    return counts if tally.returns else dict.fromkeys(counts)
 
 
 def _inter_token(itl: Histogram) -> dict[str, float | None]:

@@ -31,18 +31,14 @@ async def run_loop(sender: Sender) -> Outcome:
 async def open_loop(sender: Sender) -> Outcome:
     """Every request at its planned time, whatever became of the ones before. Returns when all have ended."""
     watch = _Watch()
-    tasks: set[asyncio.Task[JobRecord]] = set()
     try:
-        for request in sender.attack.requests:
-            message = sender.message(request)
-            await sender.due(request)
-            task = asyncio.create_task(sender.send(request, message))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        while tasks:
-            await asyncio.wait(tasks)
+        async with asyncio.TaskGroup() as group:  # a fault of the generator's own ends the run: no job may be missing
+            for request in sender.attack.requests:
+                message = sender.message(request)
+                await sender.due(request)
+                group.create_task(sender.send(request, message))
     finally:
-        await _ended(tasks, sender)
+        sender.close()
     return watch.done(sender)
 
 
@@ -56,11 +52,12 @@ async def closed_loop(sender: Sender, think_s: float) -> Outcome:
     clients: dict[str, list[Request]] = {}
     for request in sender.attack.requests:
         clients.setdefault(request.client, []).append(request)
-    tasks = {asyncio.create_task(_session(sender, requests, think_s)) for requests in clients.values()}
     try:
-        await asyncio.gather(*tasks)
+        async with asyncio.TaskGroup() as group:
+            for requests in clients.values():
+                group.create_task(_session(sender, requests, think_s))
     finally:
-        await _ended(tasks, sender)
+        sender.close()
     return watch.done(sender)
 
 
@@ -95,14 +92,6 @@ class _Watch:
         outcome.cpu_share = (time.process_time() - self._cpu) / max(clock() - self._begun, 1e-9)
         outcome.records.sort(key=lambda record: record.index)
         return outcome
-
-
-async def _ended(tasks: set[asyncio.Task[JobRecord]] | set[asyncio.Task[None]], sender: Sender) -> None:
-    """However the run ended: no task and no connection stays."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    sender.close()
 
 
 def run_alone(measuring: Coroutine[Any, Any, T]) -> T:

@@ -161,7 +161,7 @@ def timeline_of(name: str, served: Run) -> dict[str, Any]:
         return {}
     request = job.request
     deliveries = [Delivery(at - request.arrived_s) for at in job.times()]
-    figure = plot.job_timeline(request.pace, deliveries, away=request.reader.away)
+    figure = plot.job_timeline(request.pace, deliveries, away=request.reader.absent)
     return {f"One job's timeline, {name} (paused {job.pauses} times)": figure}
 
 

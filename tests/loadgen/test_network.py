@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from loadgen.loops import run_alone
 from loadgen.scenarios import load_scenario
 from loadgen.workload import Reader
 from tests.loadgen.scripted_server import END, SSE_HEAD, chunk, usage, whole
@@ -33,6 +34,14 @@ async def test_an_outage_in_the_middle() -> None:
 
     assert (record.first_token_s or 9) < 0.2
     assert (record.last_token_s or 0) >= 0.5
+
+
+def test_an_outage_that_has_begun_already() -> None:
+    """As when a reader comes back into it; on the event loop that attacks run on."""
+    outcome = run_alone(attacked(whole, request(reader=Reader(outages=((0.0, 0.3),))), start_in_s=-0.1))
+
+    assert outcome.records[0].outcome == "finished"
+    assert (outcome.records[0].first_token_s or 0) >= 0.3
 
 
 async def test_a_slow_line_takes_its_time() -> None:
