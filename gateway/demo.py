@@ -87,13 +87,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def emulated_engine(profile: str, *flags: str) -> Iterator[str]:
-    """An emulator in a process of its own on a free port; its URL. `flags` are `andante emulate`'s.
-
-    ConfigError when it does not start.
-    """
+def emulated_engine(profile: str) -> Iterator[str]:
+    """An emulator in a process of its own on a free port; its URL. ConfigError when it does not start."""
     command = [sys.executable, "-m", "gateway", "emulate", "--port", "0", "--profile", profile, "--model", MODEL]
-    process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
     try:
         assert process.stdout is not None  # asked for
         line = process.stdout.readline().split()

@@ -118,7 +118,7 @@ class Search:
         value = figures.get(self.goal.measure)
         shown = "unknown" if value is None else f"{value:.4g}"
         where = f"{self.name} x{scale:.3g}: {self.readers[scale]:.1f} readers at once"
-        print(f"{where}, {self.goal.measure} {shown}", flush=True)
+        print(f"{where}, {self.goal.measure} {shown}", file=sys.stderr, flush=True)
         return figures
 
     @property

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.demo import MODEL, emulated_engine
 from gateway.emulator.profiles import Profile
 
+MODEL: Final = "andante-emulated"
 ADMIN_KEY: Final = "only-for-a-study-on-this-machine"
 CONFIG: Final = """
 [server]
@@ -49,28 +49,31 @@ class House:
 
 @contextmanager
 def house(folder: Path, profile: Profile, policy: str) -> Iterator[House]:
-    """Its files are in `folder`; both processes end with the context. RuntimeError when the gateway does not start."""
-    with emulated_engine(profile.name, "--max-num-seqs", str(profile.max_num_seqs)) as engine:
+    """Its files are in `folder`; both processes end with the context. RuntimeError when one does not start."""
+    sizes = ("--profile", profile.name, "--max-num-seqs", str(profile.max_num_seqs))
+    with _served("emulate", "--port", "0", "--model", MODEL, *sizes) as engine:
         config = folder / f"{policy}.toml"
         text = CONFIG.format(
             folder=folder, policy=policy, admin=ADMIN_KEY, model=MODEL, engine=engine, seats=profile.max_num_seqs
         )
         config.write_text(text, encoding="utf-8")
-        command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
-        # Settings that a shell has for another gateway are not this one's.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANDANTE_")}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-        try:
-            yield House(_address(process))
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
+        with _served("serve", "--config", str(config)) as url:
+            yield House(url)
 
 
-def _address(process: subprocess.Popen[str]) -> str:
-    """The URL in the line that says that it is ready."""
-    assert process.stdout is not None  # asked for
-    for line in process.stdout:
-        if line.startswith("ready "):
-            return line.split()[1]
-    raise RuntimeError("the gateway did not start; its message is above")
+@contextmanager
+def _served(*words: str) -> Iterator[str]:
+    """One of the project's own servers as a process; its URL, which it prints when it is ready."""
+    # Settings that a shell has for another gateway are not this one's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANDANTE_")}
+    command = [sys.executable, "-m", "gateway", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None  # asked for
+        ready = next((line for line in process.stdout if line.startswith("ready ")), None)
+        if ready is None:
+            raise RuntimeError(f"`{words[0]}` did not start; its message is above")
+        yield ready.split()[1]
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
