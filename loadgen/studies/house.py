@@ -67,13 +67,12 @@ def _served(*words: str) -> Iterator[str]:
     # Settings that a shell has for another gateway are not this one's.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANDANTE_")}
     command = [sys.executable, "-m", "gateway", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        assert process.stdout is not None  # asked for
-        ready = next((line for line in process.stdout if line.startswith("ready ")), None)
-        if ready is None:
-            raise RuntimeError(f"`{words[0]}` did not start; its message is above")
-        yield ready.split()[1]
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None  # asked for
+            ready = next((line for line in process.stdout if line.startswith("ready ")), None)
+            if ready is None:
+                raise RuntimeError(f"`{words[0]}` did not start; its message is above")
+            yield ready.split()[1]
+        finally:
+            process.terminate()
