@@ -148,6 +148,15 @@ class Answer:
         """What came when, in seconds after `since`."""
         return [Delivery(piece.at - since, units) for piece, units in zip(self.pieces, self._tokens(), strict=True)]
 
+    def stall(self, rate: float) -> tuple[float, float | None]:
+        """The longest time that a reader of `rate` units a second, having begun, had nothing to read, and its start."""
+        longest, since, end = 0.0, None, None
+        for piece, units in zip(self.pieces, self._tokens(), strict=True):
+            if end is not None and piece.at - end > longest:
+                longest, since = piece.at - end, end
+            end = max(piece.at, piece.at if end is None else end) + units / rate
+        return longest, since
+
     def _tokens(self) -> list[float]:
         """Tokens of each piece; parts of tokens where they are spread over the text."""
         if self.counting is Counting.IDS:

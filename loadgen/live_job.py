@@ -163,6 +163,7 @@ class LiveJob:
         self._completeness(tally)
         usage = answer.usage
         first, last = answer.first_at, answer.last_at
+        stall_s, stalled = answer.stall(pace.rate) if pace.paced else (None, None)
         return JobRecord(
             index=request.index,
             client=request.client,
@@ -180,6 +181,8 @@ class LiveJob:
             ended_s=self.ended - start,
             produced=answer.produced,
             qoe=self._qoe(outcome),
+            stall_s=stall_s,
+            stalled_s=None if stalled is None else stalled - start,
             error=self._error,
         )
 
