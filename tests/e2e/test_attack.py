@@ -69,7 +69,7 @@ def test_readers_who_go_and_come_back(emulator: Emulators, gateway: Gateways, tm
     served = gateway([emulator(speed=0.1)])
     readers = "readers = { returning = 1.0, stays_s = 0.1, gone_s = 0.1 }\n"
     longer = SCENARIO.replace("{ low = 5, high = 25 }", "80") + readers
-    words = ("--target", served.url, "--key", served.key, "--model", MODEL, "--pace", "machine")
+    words = ("--target", served.url, "--key", served.key, "--model", MODEL, "--pace", "machine", "--timeout-s", "20")
     result, records, _ = attack(tmp_path, *words, scenario=longer)
     figures = result["policies"]["live"]
 
