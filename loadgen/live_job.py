@@ -163,7 +163,7 @@ class LiveJob:
         self._completeness(tally)
         usage = answer.usage
         first, last = answer.first_at, answer.last_at
-        stall_s, stalled = answer.stall(pace.rate) if pace.paced else (None, None)
+        stall_s, stalled = answer.stall(pace.rate) if pace.paced and not request.reader.absent else (None, None)
         return JobRecord(
             index=request.index,
             client=request.client,

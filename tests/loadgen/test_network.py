@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from loadgen.live_figures import Objectives, live_figures
 from loadgen.loops import run_alone
 from loadgen.scenarios import load_scenario
 from loadgen.workload import Reader
@@ -70,3 +71,21 @@ def test_a_scenario_has_bad_networks() -> None:
     assert sum(bool(r.outages) for r in bad) / len(bad) == pytest.approx(0.3, abs=0.07)
     assert sum(r.bytes_per_s is not None for r in bad) / len(bad) == pytest.approx(0.2, abs=0.07)
     assert not any(r.outages or r.bytes_per_s for r in plain)
+
+
+async def test_a_stall_is_the_longest_silence() -> None:
+    """Two tokens are read in 0.4 s at 5 a second; the third comes 1.5 s after them. Who looks away has no stall."""
+
+    async def handler(asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        writer.write(SSE_HEAD + b"\r\n" + chunk("ab", ids=2))
+        await writer.drain()
+        await asyncio.sleep(1.5)
+        writer.write(chunk("c", ids=1) + usage(1, 3) + END)
+
+    away = Reader(away=((0.1, 0.2),))
+    outcome = await attacked(handler, request(), request(1, reader=away))
+    figures = live_figures(outcome, Objectives())
+
+    assert figures["worst_stall_s"] == pytest.approx(1.1, abs=0.3)
+    assert figures["stalled_share"] == 1.0
+    assert outcome.records[1].stall_s is None
