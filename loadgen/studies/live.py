@@ -92,7 +92,7 @@ def run_case(name: str, args: argparse.Namespace) -> Sequence[Table]:
     workload = case.make(args.seed, QUICK if args.quick else 1.0)
     print(f"{case.title}: {len(workload.requests)} jobs for each of {', '.join(POLICIES)}", file=sys.stderr)
     simulated = {policy: _simulated(case, workload, policy) for policy in POLICIES}
-    outcomes = over_the_network(case, workload)
+    outcomes = over_the_network(case.profile, {policy: (policy, workload) for policy in POLICIES})
     records = {policy: outcome.records for policy, outcome in outcomes.items()}
     lived = {
         policy: _with_others(live_figures(outcome, Objectives()), outcome.records)
@@ -117,15 +117,15 @@ def of(name: str) -> Callable[[argparse.Namespace], Sequence[Table]]:
     return partial(run_case, name)
 
 
-def over_the_network(case: Case, workload: Workload) -> dict[str, Outcome]:
-    """What came of it under every policy, all at the same time."""
+def over_the_network(profile: Profile, runs: Mapping[str, tuple[str, Workload]]) -> dict[str, Outcome]:
+    """What came of each run, a policy and a workload, by its name; all of them at the same time."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="andante-live-")))
-        houses = {policy: stack.enter_context(house(folder, case.profile, policy)) for policy in POLICIES}
         attacks = {}
-        for policy, each in houses.items():
+        for name, (policy, workload) in runs.items():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="andante-live-")))
+            each = stack.enter_context(house(folder, profile, policy))
             keys = stack.enter_context(made_keys(each.url, each.admin_key, workload))
-            attacks[policy] = attack.calibrated(_attack(each, workload, keys))
+            attacks[name] = attack.calibrated(_attack(each, workload, keys))
         return run_alone(_together(attacks))
 
 
@@ -135,7 +135,7 @@ def _attack(each: House, workload: Workload, keys: Mapping[str, str]) -> Attack:
 
 async def _together(attacks: Mapping[str, Attack]) -> dict[str, Outcome]:
     start = clock() + attack.START_S
-    senders = {policy: Sender(each, start) for policy, each in attacks.items()}
+    senders = {name: Sender(each, start) for name, each in attacks.items()}
     with Progress(senders):
         outcomes = await asyncio.gather(*(run_loop(sender) for sender in senders.values()))
     return dict(zip(senders, outcomes, strict=True))

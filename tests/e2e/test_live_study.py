@@ -3,7 +3,7 @@
 import dataclasses
 
 from gateway.emulator.profiles import PROFILES
-from loadgen.studies.live import POLICIES, Case, over_the_network
+from loadgen.studies.live import POLICIES, over_the_network
 from loadgen.workload import Workload
 from tests.loadgen.test_loops import request
 
@@ -12,8 +12,8 @@ def test_every_policy_serves_the_same_load() -> None:
     """Two seats, one of the clients asks for most; keys are made, lengths are exact, everything ends."""
     requests = [request(k, 0.01 * k, "busy" if k % 4 else "calm", 20) for k in range(12)]
     workload = Workload("small", tuple(requests))
-    case = Case("small", lambda seed, part: workload, dataclasses.replace(PROFILES["fast"], max_num_seqs=2))
-    outcomes = over_the_network(case, workload)
+    profile = dataclasses.replace(PROFILES["fast"], max_num_seqs=2)
+    outcomes = over_the_network(profile, {policy: (policy, workload) for policy in POLICIES})
 
     assert tuple(outcomes) == POLICIES
     for outcome in outcomes.values():

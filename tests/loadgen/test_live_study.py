@@ -26,7 +26,7 @@ def test_live_and_simulated_stand_in_one_cell(monkeypatch: pytest.MonkeyPatch, t
     seen = {name: Outcome(jobs) for name in POLICIES}
     for outcome in seen.values():
         outcome.tally.lag.add(0.001)
-    monkeypatch.setattr(live, "over_the_network", lambda case, workload: seen)
+    monkeypatch.setattr(live, "over_the_network", lambda profile, runs: seen)
     (table,) = live.run_case("small", argparse.Namespace(seed=1, quick=False, out=tmp_path))
 
     assert [row[0] for row in table.rows] == list(POLICIES)
