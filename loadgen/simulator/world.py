@@ -156,7 +156,7 @@ class World:
 
     def _expect_reader(self, job: SimJob, request: Request) -> None:
         reader = request.reader
-        for left, back in reader.away:
+        for left, back in reader.absent:
             self.at(request.arrived_s + left, self._look, (job, False))
             if back != float("inf"):
                 self.at(request.arrived_s + back, self._look, (job, True))

@@ -17,8 +17,8 @@ infinite one only what readers gain. The rules, in order of precedence:
 5. A reader who does not look gives way first, and goes on when there is room.
 
 What pauses cost (text computed again, places that stand empty meanwhile) is bounded by `overhead`, a share of the
-engines' time, saved up for bursts; three tenths of it are for gain alone. A pause that serves the tenant who is behind also
-serves readers more: who asks for little is behind most of the time.
+engines' time, saved up for bursts; three tenths of it are for gain alone. A pause that serves the tenant who is behind
+also serves readers more: who asks for little is behind most of the time.
 """
 
 from collections.abc import Mapping, Sequence
