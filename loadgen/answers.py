@@ -17,6 +17,7 @@ from gateway.core.qoe import Delivery
 from gateway.core.units import CHARACTERS_PER_TOKEN
 from gateway.engines.sse import SseDecoder
 from gateway.errors import EngineFailed
+from loadgen.numbered import NumberedEvents
 
 DONE: Final = b"[DONE]"
 MAX_ERROR_BYTES: Final = 64 << 10
@@ -80,8 +81,9 @@ class Piece(msgspec.Struct, gc=False):
 class Answer:
     """Fed with the bytes of a response as they come; it takes memory for the pieces of one answer only."""
 
-    def __init__(self) -> None:
-        self._sse = SseDecoder()
+    def __init__(self, numbered: NumberedEvents | None = None) -> None:
+        """`numbered`: of a stream that can be left and read on."""
+        self._sse = SseDecoder() if numbered is None else numbered
         self._decode = msgspec.json.Decoder(_Chunk).decode
         self._hidden_ids = 0
         self.pieces: list[Piece] = []
@@ -126,6 +128,12 @@ class Answer:
         """Tokens that the server made, those that nobody sees among them."""
         counted = self.usage.completion_tokens if self.usage is not None else 0
         return max(counted, round(sum(self._tokens())) + self._hidden_ids)
+
+    @property
+    def told(self) -> int | None:
+        """Tokens of all choices by their ids; None where one piece had none."""
+        counted = self.counting is Counting.IDS
+        return sum(piece.ids for piece in self.pieces) + self._hidden_ids if counted else None
 
     @property
     def first_at(self) -> float | None:
