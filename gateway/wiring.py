@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.api.admin import admin_routers
+from gateway.api.admin_compare import Burst
 from gateway.api.app import Services, create_app
 from gateway.api.server import Server, TokenProtocol
 from gateway.clock import Clock, SystemClock
@@ -81,19 +82,30 @@ def open_stream_log(config: Streams) -> StreamLog:
     return MemoryStreamLog(limits) if config.path == ":memory:" else SqliteStreamLog(Path(config.path), limits)
 
 
-async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
-    """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen."""
+async def serve(config: Config, announce: Callable[[str, int], None], burst: Burst | None = None) -> None:
+    """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen.
+
+    `burst` is what `/admin/compare` begins, if there is such a thing.
+    """
     logger = set_up_logging(config.server.log_level)
     raise_file_limit(logger)
     with ExitStack() as stack:
         sockets = bind(config.server.host, config.server.port)
         for each in sockets:
             stack.callback(each.close)
-        await _serve_on(sockets, config, logger, announce)
+        try:
+            await _serve_on(sockets, config, logger, announce, burst)
+        finally:
+            if burst is not None:
+                await burst.close()
 
 
 async def _serve_on(
-    sockets: list[socket.socket], config: Config, logger: logging.Logger, announce: Callable[[str, int], None]
+    sockets: list[socket.socket],
+    config: Config,
+    logger: logging.Logger,
+    announce: Callable[[str, int], None],
+    burst: Burst | None,
 ) -> None:
     clock = SystemClock()
     metrics = MetricsInstrument()
@@ -109,7 +121,7 @@ async def _serve_on(
         render_metrics=metrics.render,
         logger=logger,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
-        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
+        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine, burst),
     )
     app = create_app(config.server, services, WEB_ROOT)
 

@@ -151,6 +151,11 @@ class LiveJob:
             if not self.over.done():
                 self.over.set_result(True)
 
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it goes on."""
+        return self._outcome
+
     # ---- afterwards
 
     def record(self, start: float, tally: Tally) -> JobRecord:

@@ -19,7 +19,8 @@ from gateway.api.generation import DONE, STREAM_HEADERS
 from gateway.api.schemas import errors
 from gateway.api.server import WIRE, Wire
 from gateway.errors import GatewayError
-from gateway.runtime.readers import Desk, Follower, ReaderReport
+from gateway.runtime.readers import Desk, Follower
+from gateway.runtime.state import ReaderReport
 from gateway.stores.base import ApiKey
 
 OPT_IN: Final = "x-stream-resumable"

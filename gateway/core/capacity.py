@@ -186,10 +186,15 @@ class EngineLoad:
         return self.resumes.factor * self.first_token_s(context_tokens)
 
     def recompute_s(self, context_tokens: int) -> float:
-        """Seconds of the engine's time that a resume costs."""
+        """Seconds of the engine's time that a pause costs: what is computed again, and a place that is idle twice,
+        while its next holder begins, and while the victim does.
+
+        Without the second part a warm cache would make pauses free, and a contended pool would do little else.
+        """
         computed = self.resumes.computed
         if computed is not None:
-            return self.model.prefill_s(computed * context_tokens)
+            places = 2 / max(1, len(self.legs))
+            return self.model.prefill_s(computed * context_tokens) + places * self.resume_s(context_tokens)
         return max(0.0, self.resume_s(context_tokens) - 2 * self.iteration_s())
 
 

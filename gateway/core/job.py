@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from gateway.core.bills import Bill
 from gateway.core.pace import MACHINE, Pace
+from gateway.core.plan import Reason
 from gateway.core.tracker import QoeTracker
 
 
@@ -121,7 +122,8 @@ class Job:
     `home` is the engine that ran it last and may still hold its prefix; `leg_base` what it had produced when its
     present leg began; `wants` whether it counts as waiting for service; `resumable` whether it may still be paused;
     `network_s` what its reader's connection adds to any delay; `asked_at` when its present leg was planned; `rate` its
-    reader's, in tokens per second; `parked_at` when it was last parked, `parked_s` how long in all before that.
+    reader's, in tokens per second; `parked_at` when it was last parked, `parked_s` how long in all before that;
+    `reason` why it was last started, paused or resumed, None while it waits for another cause.
     """
 
     spec: JobSpec
@@ -145,6 +147,7 @@ class Job:
     network_s: float = 0.0
     parked_at: float = 0.0
     parked_s: float = 0.0
+    reason: Reason | None = None
     rate: float = field(init=False)
     paced: bool = field(init=False)
 

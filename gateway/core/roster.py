@@ -50,6 +50,7 @@ class Roster:
         del self.waiting[name]
         job.move(JobEvent.PLACE)
         job.yielded = False
+        job.reason = reason
         self.rest(job)
         if job.bill is None:
             predicted = job.spec.known_output if self._knows_outputs else None
@@ -65,6 +66,7 @@ class Roster:
         job.move(JobEvent.PAUSE)
         job.pauses += 1
         job.yielded = True
+        job.reason = reason
         self.fleet[job.engine_id].stop(job)
 
     def keep(self, job: Job) -> None:
@@ -123,6 +125,7 @@ class Roster:
         """The job joins those without a leg."""
         self.waiting[job.spec.id] = job
         if not job.yielded:
+            job.reason = None
             self.want(job, arrives=arrives)
 
     def park(self, job: Job, now: float) -> None:

@@ -11,11 +11,11 @@ Rules of this file:
    help somebody at once; `plan_at` says when. Tokens never cause a plan.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity
 from gateway.core.counters import Delta
+from gateway.core.events import LegEnded, ReaderReport, Standing
 from gateway.core.job import Job, JobEvent, JobSpec, JobState
 from gateway.core.plan import Plan, Reason, Reject
 from gateway.core.policies import PolicyRule
@@ -26,23 +26,6 @@ from gateway.core.waiting_room import QueueLimits, WaitingRoom
 _SHORTEST_GAP: Final = 0.2  # of a tick: plans at once are no closer than that
 _LOWEST_PRIORITY: Final = 2**31 - 1  # engines hold it in 32 bits
 _REBASE_AT: Final = 1e12  # service units; far below where a float loses single tokens
-
-
-@dataclass(frozen=True, slots=True)
-class LegEnded:
-    """The engine holds nothing of the job any more. `failed`: the engine is at fault, so prefer another one."""
-
-    failed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderReport:
-    """What a reader's browser says. `shown` in the pace's unit, None when it did not say; times in seconds."""
-
-    visible: bool = True
-    shown: float | None = None
-    round_trip_s: float = 0.0
-    jitter_s: float = 0.0  # 95th percentile
 
 
 class Scheduler:
@@ -200,8 +183,8 @@ class Scheduler:
             self._wait(job)
             self._hurry(now)
 
-    def remove(self, job_id: str, now: float, *, finished: bool = False) -> None:
-        """Finished, failed or cancelled. Its leg, if any, holds its room until `leg_ended`."""
+    def remove(self, job_id: str, now: float, *, finished: bool = False) -> float:
+        """Finished, failed or cancelled; its QoE until now. Its leg, if any, holds its room until `leg_ended`."""
         job = self._roster.jobs[job_id]
         job.move(JobEvent.REMOVE)
         self._stop_waiting(job)
@@ -211,6 +194,7 @@ class Scheduler:
             self._hurry(now, at_once=False)
         elif job.engine_id is not None:
             self._roster.fleet[job.engine_id].stop(job)
+        return job.tracker.finish(now) if finished else job.tracker.quit(now)
 
     def engine(self, engine_id: str, capacity: EngineCapacity | None, now: float) -> None:
         """An engine came or changed; None: it left (its legs must have ended, else ValueError)."""
@@ -263,6 +247,14 @@ class Scheduler:
             return None
         order = self._roster.jobs[job_id].order
         return sum(1 for job in self._roster.waiting.values() if job.order < order)
+
+    def standing(self, job_id: str, now: float) -> Standing | None:
+        """How the job stands for its reader; None when it is not here."""
+        job = self._roster.jobs.get(job_id)
+        if job is None:
+            return None
+        reason = self._policy.waits_for(job) if job_id in self._roster.waiting and job.fresh else job.reason
+        return Standing(job.tracker.qoe(now), job.tracker.lead(now), reason)
 
     def backlogged(self) -> set[str]:
         """The tenants that want service now."""

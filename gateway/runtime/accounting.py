@@ -18,7 +18,7 @@ def observe(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> N
     pool.scheduler.observe(
         job_id, produced, now, prompt_tokens=prompt, cached_tokens=cached, first_token_s=stream.course.ttft_s
     )
-    pool.scheduler.delivered(job_id, stream.delivered, now)
+    pool.scheduler.delivered(job_id, stream.delivered * stream.units_per_token, now)
     if produced and not stream.course.open:
         pool.scheduler.cannot_resume(job_id, now)
     if produced > stream.flushed:

@@ -10,8 +10,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Final
 
 from gateway.clock import Clock
+from gateway.core.events import LegEnded, Standing
 from gateway.core.plan import Plan, Reject, Resume, Start
-from gateway.core.scheduler import LegEnded
 from gateway.errors import (
     Draining,
     EngineBusy,
@@ -231,7 +231,8 @@ class Dispatcher:
         pool = self._pools[stream.request.model]
         job_id = stream.request.id
         observe(pool, stream, self._instrument, self._clock.now())
-        pool.scheduler.remove(job_id, self._clock.now(), finished=error is None and outcome is None)
+        qoe = pool.scheduler.remove(job_id, self._clock.now(), finished=error is None and outcome is None)
+        stream.qoe = qoe if error is None else 0.0
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
         if engine_id is not None:
@@ -264,6 +265,10 @@ class Dispatcher:
         """How many jobs are before this one in the queue; None when it does not wait."""
         pool = self._pools[stream.request.model]
         return pool.scheduler.place_in_queue(stream.request.id)
+
+    def standing(self, stream: Stream) -> Standing | None:
+        """How a stream stands for its reader; None while it is parked, and when it has ended."""
+        return self._pools[stream.request.model].scheduler.standing(stream.request.id, self._clock.now())
 
     # ---- for the caretaker
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.clock import Clock
-from gateway.core.scheduler import LegEnded
+from gateway.core.events import LegEnded
 from gateway.engines.base import Engine, LegRequest
 from gateway.errors import EngineBusy, EngineError, EngineFailed
 from gateway.runtime.accounting import leg_end, observe

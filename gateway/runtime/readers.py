@@ -5,17 +5,16 @@ event's number as its id. What is only of the moment (comments, states) is sent 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
 from gateway.clock import Clock
-from gateway.core import scheduler as core
+from gateway.core import events as core
 from gateway.errors import GatewayError, StreamGone, StreamNotFound, Unavailable
 from gateway.runtime.dispatcher import Dispatcher
-from gateway.runtime.state import describe
+from gateway.runtime.state import ReaderReport, describe
 from gateway.runtime.stream import Outlet, Stream
 from gateway.stores.stream_log import StreamLog
 
@@ -23,21 +22,6 @@ PAGE_BYTES: Final = 64 << 10
 TICK_S: Final = 0.5
 FLUSH_S: Final = 0.1
 LastWords = Callable[[GatewayError | None], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderReport:
-    """What a reader tells of itself.
-
-    `shown` in code points of visible text, `buffered` likewise; `rate` in code points a second; times in seconds.
-    """
-
-    shown: int | None = None
-    buffered: int | None = None
-    visible: bool | None = None
-    rate: float | None = None
-    rtt_s: float | None = None
-    jitter_s: float | None = None
 
 
 class Follower:
@@ -152,7 +136,7 @@ class Kept:
         """Tell the readers how things stand, if that has changed."""
         if self.stream is None or not self.followers:
             return
-        state = msgspec.json.encode(describe(self.stream, self._desk.place(self.stream), self._desk.clock.now()))
+        state = msgspec.json.encode(self._desk.describe(self.stream))
         if state != self._state:
             self._state = state
             self._tell(b"event: andante\ndata: " + state + b"\n\n")
@@ -161,6 +145,7 @@ class Kept:
         """The stream is over: say so in the log, unless it was stopped before its end."""
         stream = self.stream
         now = self._desk.clock.wall()
+        self.show_state()
         try:
             if stream is not None and not stream.abandoned and not end.cancelled():
                 self.log.append(self.id, [self.last_words(end.result())], now=now)
@@ -231,6 +216,8 @@ class Desk:
         """What a reader tells of itself; the last word counts. StreamNotFound."""
         self._check(stream_id, owner)
         if (kept := self._kept.get(stream_id)) is not None:
+            if kept.stream is not None:
+                report.measure(kept.stream)
             kept.report = report  # the next round tells the scheduler: at most twice a second
 
     async def run(self) -> None:
@@ -251,9 +238,11 @@ class Desk:
 
     # ---- for the streams
 
-    def place(self, stream: Stream) -> int | None:
-        """How many jobs wait before it."""
-        return None if stream.parked else self._dispatcher.place(stream)
+    def describe(self, stream: Stream) -> Mapping[str, Any]:
+        """How a stream stands, as its readers are told."""
+        away = stream.parked or stream.end.done()
+        place = None if away else self._dispatcher.place(stream)
+        return describe(stream, place, None if away else self._dispatcher.standing(stream))
 
     def nobody_reads(self, kept: Kept) -> None:
         """Release the engine now and the job after a while."""

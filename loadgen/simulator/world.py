@@ -10,8 +10,9 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
+from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.plan import Plan, Resume, Start
-from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
+from gateway.core.scheduler import Scheduler
 from gateway.emulator.profiles import Profile
 from gateway.errors import GatewayError
 from loadgen.simulator.engine import Leg, SimEngine

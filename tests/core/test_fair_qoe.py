@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.pace import Pace
 from gateway.core.plan import Plan, Reason
 from gateway.core.policies.fair_qoe import FairQoe
 from gateway.core.policies.turns import Allowance, Steps
 from gateway.core.roster import Roster
-from gateway.core.scheduler import LegEnded, ReaderReport
 from gateway.core.tuning import Tuning
 from loadgen.simulator.world import World
 from loadgen.workload import Reader, Workload

@@ -3,7 +3,8 @@
 import pytest
 
 from gateway.core.capacity import EngineCapacity
-from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
+from gateway.core.events import LegEnded, ReaderReport
+from gateway.core.scheduler import Scheduler
 from gateway.core.waiting_room import QueueLimits
 from gateway.errors import QueueFull
 from tests.core.pool import begun, give, reader, scheduler, spec

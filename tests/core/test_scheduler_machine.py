@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.job import JobSpec
 from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
-from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
+from gateway.core.scheduler import Scheduler
 from gateway.errors import QueueFull, QueueShareFull, RateLimited
 from tests.core.books import LIMITS, Books
 from tests.core.pool import begun, scheduler
@@ -61,7 +62,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.books = Books()
         self.accepted: list[tuple[str, float]] = []
 
-    def both(self, event: Callable[[Scheduler], None]) -> None:
+    def both(self, event: Callable[[Scheduler], object]) -> None:
         for each in (self.subject, self.twin):
             event(each)
 

@@ -20,7 +20,7 @@ from tests.support.servers import Emulators, Gateway, Gateways
 
 BURST_S: Final = int(os.environ.get("TEST_PREEMPTION_BURST_S", "12"))
 FULL: Final = BURST_S >= 60
-RATE: Final = 0.27 if FULL else 0.6
+RATE: Final = float(os.environ.get("TEST_PREEMPTION_RATE", "0.27" if FULL else "0.6"))
 """Requests a second of each of eight clients; twelve seconds fill an engine only at a higher one."""
 PROFILE: Final = "a10g-7b"
 ADMIN: Final = "an-admin-key-for-a-test"

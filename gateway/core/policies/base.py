@@ -31,8 +31,18 @@ class Policy(Protocol):
     def decide(self, now: float) -> None:
         """Make the moves of this plan."""
 
+    def waits_for(self, job: Job, /) -> Reason:
+        """Why a job that was never started is still waiting. Changes nothing."""
 
-class InOrder:
+
+class ForRoom:
+    """Whoever waits, waits for room and nothing else."""
+
+    def waits_for(self, _job: Job, /) -> Reason:
+        return Reason.ROOM
+
+
+class InOrder(ForRoom):
     """A policy that never pauses: the first in its order starts if an engine has room, and nobody is passed over.
 
     Strict, so that a large job is never passed over for ever. Only who waits for another engine than the one that

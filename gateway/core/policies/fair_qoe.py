@@ -17,8 +17,8 @@ infinite one only what readers gain. The rules, in order of precedence:
 5. A reader who does not look gives way first, and goes on when there is room.
 
 What pauses cost (text computed again, places that stand empty meanwhile) is bounded by `overhead`, a share of the
-engines' time, saved up for bursts; a tenth of it is for gain alone. A pause that serves the tenant who is behind also
-serves readers more: who asks for little is behind most of the time.
+engines' time, saved up for bursts; three tenths of it are for gain alone. A pause that serves the tenant who is behind
+also serves readers more: who asks for little is behind most of the time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +37,8 @@ _DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
 _OVERLOADED: Final = 0.5  # of what the pool makes: turns cost something, so not all of it can be read
 _DERATED: Final = 0.5
 _RELIEVED: Final = 0.2
-_HORIZONS: Final = 3.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
-_GAIN_SHARE: Final = 0.1
+_HORIZONS: Final = 2.0  # of Andes' horizon: with few pauses to give, what they are worth in the long run counts
+_GAIN_SHARE: Final = 0.3
 _SAVED_S: Final = 60.0  # how long the allowance for recomputing can be saved up
 _FASTEST: Final = 1e4  # tokens per second of one stream; a model that takes no time must not make sums infinite
 _AHEAD_S: Final = 5.0  # how far ahead a tenant's streams are counted
@@ -68,6 +68,7 @@ class FairQoe(Andes):
         self._late_credit = 0.0
         self._horizon_s = _HORIZONS * roster.tuning.horizon_s
         self._bonus = 1 + roster.tuning.hysteresis
+        self._first = 0  # the lowest step of those who wait
 
     def order_of_start(self) -> list[Job]:
         counters = self._roster.counters
@@ -83,12 +84,16 @@ class FairQoe(Andes):
         offers = [self._offer(job, outlooks, now) for job in jobs]
         offers.sort(key=_best_first, reverse=True)
         steps = self._turns(offers, outlooks)
-        first = min((step for offer, step in zip(offers, steps, strict=True) if offer.job.engine_id is None), default=0)
-        apart = max(steps, default=0) > first
-        bids = [self._bid(offer, step, apart and step == first) for offer, step in zip(offers, steps, strict=True)]
+        turns = list(zip(offers, steps, strict=True))
+        self._first = min((step for offer, step in turns if offer.job.engine_id is None), default=0)
+        apart = max(steps, default=0) > self._first
+        bids = [self._bid(offer, step, apart and step == self._first) for offer, step in turns]
         if self._late_credit >= 1:
             self._promote_late(bids, now)
         return bids
+
+    def waits_for(self, job: Job, /) -> Reason:
+        return Reason.SHARE if self._steps.after(job.spec.tenant, 0.0, runs=False) > self._first else Reason.ROOM
 
     def began(self, bid: Bid) -> None:
         if bid.job.fresh:

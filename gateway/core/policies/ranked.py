@@ -22,6 +22,7 @@ from typing import ClassVar, Final
 from gateway.core.capacity import WATERMARK, EngineLoad
 from gateway.core.job import Job, JobSpec, JobState
 from gateway.core.plan import Reason
+from gateway.core.policies.base import ForRoom
 from gateway.core.policies.places import Bid, PauseCap, Places
 from gateway.core.roster import Roster
 
@@ -30,12 +31,11 @@ _REFUSALS: Final = 16  # after so many pauses that were not allowed, no more are
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
 _HOT: Final = 64
+_by_rank: Final = attrgetter("rank")
 _RANK_ALL_S: Final = 2e-4  # for each job that waits, until all are ranked again
 
-_by_rank = attrgetter("rank")
 
-
-class Ranked:
+class Ranked(ForRoom):
     """Base of the policies that pause; a subclass ranks."""
 
     ticks: ClassVar[bool] = True
