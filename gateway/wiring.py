@@ -252,6 +252,7 @@ def _engine(model: str, number: int, config: EngineConfig) -> Engine:
         api_key=config.api_key,
         max_running=config.max_running,
         kv_tokens=config.kv_tokens,
+        priority=config.priority,
     )
     return make_engine(settings)
 

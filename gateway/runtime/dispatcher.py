@@ -10,8 +10,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Final
 
 from gateway.clock import Clock
+from gateway.core.events import LegEnded, Standing
 from gateway.core.plan import Plan, Reject, Resume, Start
-from gateway.core.scheduler import LegEnded, Standing
 from gateway.errors import (
     Draining,
     EngineBusy,
@@ -22,10 +22,10 @@ from gateway.errors import (
     NoEngineReady,
     QueueTimeout,
 )
-from gateway.runtime.accounting import job_end, job_spec, observe
+from gateway.runtime.accounting import job_end, job_spec, leg_end, observe
 from gateway.runtime.caretaker import Caretaker, ClientTimeouts
 from gateway.runtime.instrument import Instrument
-from gateway.runtime.legs import ABORT_SETTLE_S, Legs, goes_on
+from gateway.runtime.legs import Legs, goes_on
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import JobRequest, Stream
 
@@ -140,13 +140,9 @@ class Dispatcher:
         job_id = stream.request.id
         if job_id not in self._streams or not stream.parked:
             return
-        if self._legs.leaving(job_id):
-            asyncio.get_running_loop().call_later(ABORT_SETTLE_S, self.unpark, stream)
-            return
         pool = self._pools[stream.request.model]
-        pool.scheduler.add(job_spec(pool, stream.request), self._clock.now())
+        pool.scheduler.unpark(job_id, self._clock.now())
         stream.parked = False
-        observe(pool, stream, self._instrument, self._clock.now())
         self._consider(pool)
 
     def leg_over(self, stream: Stream, error: EngineError | None) -> None:
@@ -208,7 +204,8 @@ class Dispatcher:
         for reject in plan.reject:
             self._reject(reject)
         for pause in plan.pause:
-            self._legs.pause(pool, self._streams[pause.job_id], now, pause.reason)
+            if not self._legs.pause(pool, self._streams[pause.job_id], now, pause.reason):
+                pool.scheduler.cannot_resume(pause.job_id, now)
         placed: tuple[Start | Resume, ...] = (*plan.start, *plan.resume)
         for place in placed:
             self._legs.begin(pool, self._streams[place.job_id], place.engine_id, now)
@@ -233,15 +230,13 @@ class Dispatcher:
         """Take the job out of the scheduler, whatever it was doing; its engine's room follows when it is free."""
         pool = self._pools[stream.request.model]
         job_id = stream.request.id
-        if not stream.parked:
-            observe(pool, stream, self._instrument, self._clock.now())
-            finished = error is None and outcome is None
-            qoe = pool.scheduler.remove(job_id, self._clock.now(), finished=finished)
-            stream.qoe = qoe if error is None else 0.0
+        observe(pool, stream, self._instrument, self._clock.now())
+        qoe = pool.scheduler.remove(job_id, self._clock.now(), finished=error is None and outcome is None)
+        stream.qoe = qoe if error is None else 0.0
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
-        if engine_id is not None and (cost := stream.course.end_leg(stream.usage, self._clock.now())) is not None:
-            self._instrument.resumed(pool.settings.model, cost)
+        if engine_id is not None:
+            leg_end(pool, stream, self._instrument, self._clock.now())
         self._leave(stream, error, outcome=outcome)
         if engine_id is None:
             self._consider(pool)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.clock import Clock
-from gateway.core import scheduler as core
+from gateway.core import events as core
 from gateway.errors import GatewayError, StreamGone, StreamNotFound, Unavailable
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.state import ReaderReport, describe

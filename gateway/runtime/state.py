@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.core.scheduler import Standing
+from gateway.core.events import Standing
 from gateway.runtime.stream import Stream
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded
 from gateway.core.latency import IterationModel
 from gateway.core.plan import Reason
 from gateway.core.policies.places import PauseCap
-from gateway.core.scheduler import LegEnded
 from tests.core.pool import PATIENT, begun, finish, give, program, reader, scheduler, spec
 
 RANKED = ["lqsf", "andes", "andes_min", "andes_perfect", "fair_qoe"]

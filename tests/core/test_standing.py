@@ -3,9 +3,10 @@
 import pytest
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded, ReaderReport, Standing
 from gateway.core.plan import Reason
 from gateway.core.qoe import Delivery, exact_qoe
-from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler, Standing
+from gateway.core.scheduler import Scheduler
 from tests.core.pool import PATIENT, READING, finish, give, program, reader, scheduler
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.clock import ManualClock
-from gateway.core import scheduler as core
+from gateway.core import events as core
 from gateway.core.pace import pace_from_spec
 from gateway.core.units import in_characters
 from gateway.engines.base import Resumability, ResumeLevel
@@ -108,9 +108,12 @@ async def test_a_job_is_parked_without_readers_and_goes_on_with_one() -> None:
         other = made.submit()
         (await made.leg(number=1)).sink.completed()
         assert await ended(other) is None
+        account = made.pool.scheduler._roster.counters.account("t")
+        charged = account.counter
         outlet = FakeOutlet()
         shelf.follow(name, "alice", outlet, 1, last_words).start()
         back = await made.leg(number=2)
+        assert account.counter == charged
         assert back.request.transcript is leg.request.transcript
         back.token(b"2", tokens=2)
         back.sink.completed()

@@ -36,3 +36,10 @@ def vllm_server() -> Iterator[Engine]:
     """One real vLLM for the whole session."""
     with engines.vllm() as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[Engine]:
+    """One real llama.cpp server for the whole session."""
+    with engines.llama() as engine:
+        yield engine

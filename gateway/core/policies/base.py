@@ -1,6 +1,6 @@
 """What a policy is, and the simple kind: an order in which waiting jobs come to a start."""
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from gateway.core.job import Job, JobSpec
 from gateway.core.plan import Reason
@@ -14,6 +14,10 @@ class Policy(Protocol):
     """
 
     ticks: ClassVar[bool]
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether somebody who reads has to stall, as far as the policy looks at that."""
 
     def admit(self, spec: JobSpec, now: float, /) -> None:
         """A job wants to come in; RateLimited to refuse it."""
@@ -46,6 +50,7 @@ class InOrder(ForRoom):
     """
 
     ticks: ClassVar[bool] = False
+    overloaded: Final = False
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster

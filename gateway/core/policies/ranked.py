@@ -41,6 +41,7 @@ class Ranked(ForRoom):
     ticks: ClassVar[bool] = True
 
     def __init__(self, roster: Roster, *, refines: bool = True, capped: bool = True) -> None:
+        self.overloaded = False
         self._roster = roster
         self._refines = refines
         self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
@@ -98,7 +99,7 @@ class Ranked(ForRoom):
             job
             for load in self._roster.fleet
             for job in load.legs.values()
-            if job.state is JobState.RUNNING and job.spec.resumable
+            if job.state is JobState.RUNNING and job.resumable
         ]
         if keep is None:
             jobs = [*(job for job in self._hot.values() if job.spec.id in waiting), *running]
@@ -275,7 +276,7 @@ class Ranked(ForRoom):
             seats, memory = 0, 0
         fixed = fixed_tokens = 0
         for job in load.legs.values():
-            if job.state is JobState.RUNNING and not job.spec.resumable:
+            if job.state is JobState.RUNNING and not job.resumable:
                 fixed += 1
                 fixed_tokens += job.reserved
         return Places(
