@@ -49,6 +49,7 @@ from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_keys import SqliteKeyStore
 from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
+from gateway.wiring_redis import open_link
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
     {
@@ -100,6 +101,7 @@ async def _serve_on(
     dispatcher = build_dispatcher(config, clock, Instruments(metrics, LogInstrument(logger)))
     keys = open_key_store(config.store.path)
     log = open_stream_log(config.streams)
+    link = open_link(config.redis, logger, metrics)
     services = Services(
         dispatcher=dispatcher,
         desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s),
@@ -110,6 +112,7 @@ async def _serve_on(
         logger=logger,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
         extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
+        background=() if link is None else (link.run,),
     )
     app = create_app(config.server, services, WEB_ROOT)
 

@@ -1,8 +1,11 @@
 """Prometheus metrics. Labels are models, engines and outcomes, never tenants or keys: they would leak, and be many."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from gateway.engines.base import EngineState
+from gateway.observability.sampled import Sampled
 from gateway.runtime.instrument import JobEnd, Resumption
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -42,6 +45,10 @@ class MetricsInstrument:
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self._registry)
+
+    def sample(self, name: str, text: str, read: Callable[[], float], *, counter: bool = False) -> None:
+        """One more metric without labels, read when somebody asks."""
+        self._registry.register(Sampled(name, text, read, counter=counter))
 
     def job_queued(self, model: str) -> None:
         self._queued.labels(model).inc()
