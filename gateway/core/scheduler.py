@@ -11,15 +11,18 @@ Rules of this file:
    help somebody at once; `plan_at` says when. Tokens never cause a plan.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity
 from gateway.core.counters import Delta
+from gateway.core.demand import lines_of
 from gateway.core.job import Job, JobEvent, JobSpec, JobState
 from gateway.core.plan import Plan, Reason, Reject
 from gateway.core.policies import PolicyRule
 from gateway.core.roster import Roster
+from gateway.core.shares import Line
 from gateway.core.tuning import Tuning
 from gateway.core.waiting_room import QueueLimits, WaitingRoom
 
@@ -173,6 +176,22 @@ class Scheduler:
     def take_delta(self) -> Delta:
         """What was charged and lifted here since the last call, for the other gateways."""
         return self._roster.counters.take_delta()
+
+    def lost(self, source: str) -> None:
+        """Another gateway is gone."""
+        self._roster.counters.lost(source)
+
+    def snapshot(self) -> Delta:
+        """All that was charged and lifted, here and, as far as it was heard, elsewhere."""
+        return self._roster.counters.snapshot()
+
+    def put_back(self, delta: Delta) -> None:
+        """The delta could not be sent."""
+        self._roster.counters.put_back(delta)
+
+    def lines(self, wholes: Mapping[str, EngineCapacity]) -> dict[str, Line]:
+        """What is used and could be used of each engine, for the ledger that gateways share them by."""
+        return lines_of(self._roster, wholes)
 
     # ---- the decision
 
