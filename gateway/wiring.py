@@ -49,7 +49,8 @@ from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_keys import SqliteKeyStore
 from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
-from gateway.wiring_redis import open_link
+from gateway.wiring_redis import gateway_id, open_link
+from gateway.wiring_share import share
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
     {
@@ -98,10 +99,14 @@ async def _serve_on(
 ) -> None:
     clock = SystemClock()
     metrics = MetricsInstrument()
-    dispatcher = build_dispatcher(config, clock, Instruments(metrics, LogInstrument(logger)))
+    instrument = Instruments(metrics, LogInstrument(logger))
+    dispatcher = build_dispatcher(config, clock, instrument)
     keys = open_key_store(config.store.path)
     log = open_stream_log(config.streams)
     link = open_link(config.redis, logger, metrics)
+    shared = None
+    if link is not None:
+        shared = share(link, gateway_id(), config.redis, dispatcher, clock, instrument, make_engine)
     services = Services(
         dispatcher=dispatcher,
         desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s),
@@ -112,7 +117,7 @@ async def _serve_on(
         logger=logger,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
         extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
-        background=() if link is None else (link.run,),
+        background=() if link is None or shared is None else (link.run, shared.run),
     )
     app = create_app(config.server, services, WEB_ROOT)
 
@@ -122,6 +127,8 @@ async def _serve_on(
             await dispatcher.drain(config.server.drain_s)
         finally:  # also when it is hurried: every stream gets its last event
             await dispatcher.stop()
+            if shared is not None:
+                await shared.leave()
 
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()

@@ -10,7 +10,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from gateway.api.schemas import ErrorBody
 from gateway.runtime.dispatcher import Dispatcher
-from gateway.runtime.pool import EngineSlot, Pool
+from gateway.runtime.pool import Pool
+from gateway.runtime.slot import EngineSlot
 
 PERIOD_S: Final = 1.0
 

@@ -173,6 +173,10 @@ class Scheduler:
         """What another gateway charged and lifted."""
         self._roster.counters.merge(source, delta)
 
+    def has_delta(self) -> bool:
+        """Whether `take_delta` would have charges or lifts to tell."""
+        return self._roster.counters.has_delta()
+
     def take_delta(self) -> Delta:
         """What was charged and lifted here since the last call, for the other gateways."""
         return self._roster.counters.take_delta()
@@ -184,10 +188,6 @@ class Scheduler:
     def snapshot(self) -> Delta:
         """All that was charged and lifted, here and, as far as it was heard, elsewhere."""
         return self._roster.counters.snapshot()
-
-    def put_back(self, delta: Delta) -> None:
-        """The delta could not be sent."""
-        self._roster.counters.put_back(delta)
 
     def lines(self, wholes: Mapping[str, EngineCapacity]) -> dict[str, Line]:
         """What is used and could be used of each engine, for the ledger that gateways share them by."""

@@ -19,8 +19,8 @@ def line(
     want: int = 0, *, held: int = 0, used: int = 0, whole: Amount = WHOLE, weight: float = 1.0, gone: bool = False
 ) -> Line:
     """A line with 1000 tokens for each sequence."""
-    amounts = {"held": Amount(held, 1000 * held), "used": Amount(used, 1000 * used), "want": Amount(want, 1000 * want)}
-    return Line(**amounts, whole=whole, weight=weight, gone=gone)
+    given, legs, wish = (Amount(n, 1000 * n) for n in (held, used, want))
+    return Line(given, legs, wish, whole, weight=weight, gone=gone)
 
 
 class Site:
