@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -83,12 +83,15 @@ def open_stream_log(config: Streams) -> StreamLog:
     return MemoryStreamLog(limits) if config.path == ":memory:" else SqliteStreamLog(Path(config.path), limits)
 
 
-async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
-    """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen."""
+async def serve(config: Config, announce: Callable[[str, int], None], inherited: Sequence[socket.socket] = ()) -> None:
+    """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen.
+
+    Listens on `inherited` sockets if there are any, else where the configuration says.
+    """
     logger = set_up_logging(config.server.log_level)
     raise_file_limit(logger)
     with ExitStack() as stack:
-        sockets = bind(config.server.host, config.server.port)
+        sockets = list(inherited) or bind(config.server.host, config.server.port)
         for each in sockets:
             stack.callback(each.close)
         await _serve_on(sockets, config, logger, announce)
