@@ -56,8 +56,13 @@ class Shared:
     background: tuple[Callable[[], Coroutine[None, None, None]], ...]
 
 
-def share(link: RedisLink, config: Redis, local_keys: RecordStore, clock: Clock, metrics: MetricsInstrument) -> Shared:
-    """The stores over a link."""
+def share(
+    config: Redis, local_keys: RecordStore, clock: Clock, logger: logging.Logger, metrics: MetricsInstrument
+) -> Shared | None:
+    """The stores over a link; None for a gateway that is alone."""
+    link = open_link(config, logger, metrics)
+    if link is None:
+        return None
     heartbeat = Heartbeat(link, uuid.uuid4().hex[:16], ttl_s=config.ttl_s)
     keys = RedisKeyStore(local_keys, link)
     limits = RedisLimitStore(link, gateways=lambda: len(heartbeat.alive))
