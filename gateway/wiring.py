@@ -43,14 +43,15 @@ from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.instrument import Instrument, Instruments
 from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.readers import Desk
-from gateway.stores.base import ApiKey, KeyStore
+from gateway.stores.base import ApiKey, KeyStore, LimitStore
+from gateway.stores.key_records import RecordStore
 from gateway.stores.memory import MemoryKeyStore, MemoryLimitStore
 from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_keys import SqliteKeyStore
 from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
-from gateway.wiring_redis import gateway_id, open_link
-from gateway.wiring_share import share
+from gateway.wiring_redis import share
+from gateway.wiring_share import share_engines
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
     {
@@ -72,7 +73,7 @@ class CannotListen(GatewayError):
     code = "cannot_listen"
 
 
-def open_key_store(path: str) -> KeyStore:
+def open_key_store(path: str) -> RecordStore:
     """The embedded key store; ":memory:" keeps nothing."""
     return MemoryKeyStore() if path == ":memory:" else SqliteKeyStore(Path(path))
 
@@ -104,23 +105,25 @@ async def _serve_on(
     metrics = MetricsInstrument()
     instrument = Instruments(metrics, LogInstrument(logger))
     dispatcher = build_dispatcher(config, clock, instrument)
-    keys = open_key_store(config.store.path)
+    local_keys = open_key_store(config.store.path)
+    shared = share(config.redis, local_keys, clock, logger, metrics)
+    engines = (
+        None if shared is None else share_engines(shared, config.redis, dispatcher, clock, instrument, make_engine)
+    )
+    keys: KeyStore = local_keys if shared is None else shared.keys
+    limits: LimitStore = MemoryLimitStore(RateLimiter()) if shared is None else shared.limits
     log = open_stream_log(config.streams)
-    link = open_link(config.redis, logger, metrics)
-    shared = None
-    if link is not None:
-        shared = share(link, gateway_id(), config.redis, dispatcher, clock, instrument, make_engine)
     services = Services(
         dispatcher=dispatcher,
         desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s),
-        admission=build_admission(config, dispatcher, clock),
+        admission=build_admission(config, dispatcher, limits, clock),
         keys=keys,
         clock=clock,
         render_metrics=metrics.render,
         logger=logger,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
         extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
-        background=() if link is None or shared is None else (link.run, shared.run),
+        background=() if shared is None or engines is None else (*shared.background, engines.run),
     )
     app = create_app(config.server, services, WEB_ROOT)
 
@@ -130,8 +133,8 @@ async def _serve_on(
             await dispatcher.drain(config.server.drain_s)
         finally:  # also when it is hurried: every stream gets its last event
             await dispatcher.stop()
-            if shared is not None:
-                await shared.leave()
+            if engines is not None:
+                await engines.leave()
 
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
@@ -190,11 +193,11 @@ def raise_file_limit(logger: logging.Logger) -> None:
         logger.warning("few_file_descriptors", extra={"limit": soft, "enough": ENOUGH_FILES})
 
 
-def build_admission(config: Config, dispatcher: Dispatcher, clock: Clock) -> Admission:
-    """The door to the pools, with limits kept in this process."""
+def build_admission(config: Config, dispatcher: Dispatcher, limits: LimitStore, clock: Clock) -> Admission:
+    """The door to the pools."""
     return Admission(
         dispatcher,
-        MemoryLimitStore(RateLimiter()),
+        limits,
         clock,
         default_paces={pool.model: pace_from_spec(pool.pace) for pool in config.pools},
         max_messages=config.server.max_messages,

@@ -2,9 +2,17 @@
 
 import logging
 import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
 
+from gateway.clock import Clock
 from gateway.config import Redis
 from gateway.observability.metrics import MetricsInstrument
+from gateway.stores.key_records import RecordStore
+from gateway.stores.redis_heartbeat import Heartbeat
+from gateway.stores.redis_keys import RedisKeyStore
+from gateway.stores.redis_limits import RedisLimitStore
 from gateway.stores.redis_link import LinkSettings, RedisLink
 
 
@@ -37,6 +45,29 @@ def open_link(config: Redis, logger: logging.Logger, metrics: MetricsInstrument)
     return link
 
 
-def gateway_id() -> str:
-    """A name for this process among the gateways: new at each start."""
-    return uuid.uuid4().hex[:16]
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The stores of a gateway that shares, and what runs beside them (`background`, each for ever)."""
+
+    link: RedisLink
+    heartbeat: Heartbeat
+    keys: RedisKeyStore
+    limits: RedisLimitStore
+    background: tuple[Callable[[], Coroutine[None, None, None]], ...]
+
+
+def share(
+    config: Redis, local_keys: RecordStore, clock: Clock, logger: logging.Logger, metrics: MetricsInstrument
+) -> Shared | None:
+    """The stores over a link; None for a gateway that is alone."""
+    link = open_link(config, logger, metrics)
+    if link is None:
+        return None
+    heartbeat = Heartbeat(link, uuid.uuid4().hex[:16], ttl_s=config.ttl_s)
+    keys = RedisKeyStore(local_keys, link)
+    limits = RedisLimitStore(link, gateways=lambda: len(heartbeat.alive))
+    metrics.sample("andante_gateways", "Gateways alive, as far as known.", lambda: len(heartbeat.alive))
+    metrics.sample("andante_limits_alone", "Requests admitted without Redis.", lambda: limits.alone, counter=True)
+    metrics.sample("andante_keys_unsent", "Changes of keys that Redis does not have.", lambda: keys.unsent)
+    background = (link.run, heartbeat.run, keys.run, partial(limits.run, clock.now))
+    return Shared(link, heartbeat, keys, limits, background)

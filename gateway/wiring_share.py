@@ -15,11 +15,11 @@ from gateway.runtime.instrument import Instrument
 from gateway.runtime.peers import Peers
 from gateway.runtime.registry import Registry
 from gateway.runtime.sharing import Sharing
-from gateway.stores.redis_link import RedisLink
 from gateway.stores.redis_share import RedisShare
+from gateway.wiring_redis import Shared
 
 
-class Shared:
+class SharedEngines:
     """All pools of a gateway that is not alone. `run` beside the dispatcher; `leave` once nothing runs any more."""
 
     def __init__(self, sharings: Sequence[Sharing], peers: Peers, host: str) -> None:
@@ -42,24 +42,23 @@ class Shared:
             await sharing.leave()
 
 
-def share(
-    link: RedisLink,
-    me: str,
+def share_engines(
+    stores: Shared,
     config: Redis,
     dispatcher: Dispatcher,
     clock: Clock,
     instrument: Instrument,
     make: Callable[[EngineSettings], Engine],
-) -> Shared:
+) -> SharedEngines:
     """Share the engines of all pools. Call before the link runs and before the dispatcher starts."""
     sharings = []
     for pool in dispatcher.pools:
-        holder = Holder(me, config.ttl_s)
+        holder = Holder(stores.heartbeat.id, config.ttl_s)
         registry = Registry(pool, holder, clock, make, partial(dispatcher.drain_engine, pool))
-        store = RedisShare(link, pool.settings.model)
+        store = RedisShare(stores.link, pool.settings.model)
         sharings.append(Sharing(holder, pool, store, registry, clock, instrument))
     holders = {each.pool.settings.model: each.holder for each in sharings}
-    return Shared(sharings, Peers(holders, clock), own_address(config.url or ""))
+    return SharedEngines(sharings, Peers(holders, clock), own_address(config.url or ""))
 
 
 def own_address(url: str) -> str:

@@ -32,7 +32,7 @@ class MetricsInstrument:
         self._tpot_s = _seconds("andante_tpot", "Time per output token after the first.", registry)
 
         self._gateways = Gauge(
-            "andante_gateways", "Gateways that share the pool, this one too.", model, registry=registry
+            "andante_pool_gateways", "Gateways that share the pool, this one too.", model, registry=registry
         )
         self._share_lag = Gauge(
             "andante_share_lag_seconds", "Since the shared store answered last.", model, registry=registry

@@ -5,8 +5,8 @@ Rules of this file:
 1. There is one exchange at a time, and at most one in 50 ms. It is made when there is something to tell (charges, a
    part to give or to take, a probe's findings, an administrator's change), when another gateway gave, took or lacks
    something, and a few times in a lease's time in any case.
-2. An exchange whose answer did not come may have been done. What it told is sent again as it was, until an answer comes;
-   the store knows by its number whether it has it. What happens meanwhile waits.
+2. An exchange whose answer did not come may have been done. What it told is sent again as it was, until an answer
+   comes; the store knows by its number whether it has it. What happens meanwhile waits.
 3. Who misses a message, is new, or finds a new epoch reads all sums; what they hold already is not merged again.
 """
 

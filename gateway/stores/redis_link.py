@@ -124,6 +124,7 @@ class RedisLink:
                     pause_s = FIRST_PAUSE_S
                     await self._stay(hearing)
                 except (RedisError, Unavailable) as error:
+                    stay_cancelled()
                     self._fail(str(error))
                 finally:
                     self._set(False)
@@ -210,10 +211,13 @@ class RedisLink:
         for command in commands:
             pipeline.execute_command(*command)
         try:
-            return await pipeline.execute(raise_on_error=False)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
         except RedisError as error:
+            stay_cancelled()
             self._fail(str(error))
             raise away() from error
+        stay_cancelled()
+        return answers
 
     # ---- states
 
@@ -241,6 +245,14 @@ class RedisLink:
             self._is_empty = False
             for listener in self._listeners:
                 listener.emptied()
+
+
+def stay_cancelled() -> None:
+    """A cancellation gets lost in redis-py (in `asyncio.wait_for`, before Python 3.12) when an answer or a failure
+    comes at the same moment."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _client(settings: LinkSettings) -> Redis:

@@ -61,7 +61,7 @@ class ShareStore(Protocol):
     """One pool's. Every call raises Unavailable, and may have been done all the same."""
 
     async def exchange(self, request: Request, message: Message | None) -> Reply:
-        """Write to the ledger; charge, record and pass on what the message says, once; nothing if the request is late."""
+        """Write to the ledger; charge, record and pass on what the message says, once; do nothing if it comes late."""
 
     async def sums(self) -> Sums:
         """Everything that is summed up."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import engines
 from tests.support.ports import unused_port
+from tests.support.redis import RedisServer, redis_server
 from tests.support.servers import Emulators, Engine, Gateways
 
 
@@ -36,3 +37,17 @@ def vllm_server() -> Iterator[Engine]:
     """One real vLLM for the whole session."""
     with engines.vllm() as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def redis_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One redis-server for the session."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_session: RedisServer) -> RedisServer:
+    """A redis-server that is well and empty."""
+    redis_session.flush()
+    return redis_session

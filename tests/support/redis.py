@@ -43,11 +43,18 @@ class RedisServer:
             time.sleep(0.01)
 
     def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0) as talking:
-            talking.settimeout(1.0)
-            talking.sendall(b"PING\r\n")
-            return talking.recv(64).startswith(b"+PONG")
+        with suppress(OSError):
+            return self._say(b"PING\r\n").startswith(b"+PONG")
         return False
+
+    def _say(self, command: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), 1.0) as talking:
+            talking.sendall(command)
+            return talking.recv(64)
+
+    def flush(self) -> None:
+        """Everything in it is gone."""
+        self._say(b"FLUSHALL\r\n")
 
     def kill(self) -> None:
         """SIGKILL."""
