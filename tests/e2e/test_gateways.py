@@ -14,7 +14,7 @@ from tests.support.ports import unused_port
 from tests.support.processes import Process, python
 from tests.support.redis import RedisServer, redis_server
 from tests.support.servers import Emulators, Engine, Gateway, Gateways, pool_of, toml
-from tests.support.waiting import wait_until
+from tests.support.waiting import eventually, wait_until
 
 ADMIN = "an-admin-key-for-tests"
 SEATS = 8
@@ -65,7 +65,7 @@ async def test_two_gateways_never_give_an_engine_more_than_it_has(
     """All load comes to one gateway, then to the other: it gets the places, and the engine never queues."""
     engine = emulator("--max-num-seqs", str(SEATS), profile="h100-8b")
     two = [start(gateway, [engine], redis) for _ in range(2)]
-    wait_until(lambda: sum(map(leases, two)) == SEATS, 20.0, what="leases")
+    await eventually(lambda: sum(map(leases, two)) == SEATS, 20.0, what="leases")
     done = asyncio.Event()
     watch = asyncio.create_task(worst_queue(engine, done))
     for each in two:
@@ -144,12 +144,12 @@ def answering(own: int) -> int:
 async def test_workers_serve_one_port_and_a_dead_one_starts_again(workers: tuple[Process, Engine, int]) -> None:
     process, engine, own = workers
     url = process.wait_line("ready ").split()[1]
-    wait_until(lambda: answering(own) == 2, 20.0, what="two workers")
+    await eventually(lambda: answering(own) == 2, 20.0, what="two workers")
     assert set(await ask(url, engine.model, 20, tokens=5)) == {200}
     before = children(process)
     os.kill(min(before), signal.SIGKILL)
-    wait_until(lambda: len(children(process) - before) == 1, 20.0, what="a new worker")
-    wait_until(lambda: answering(own) == 2, 20.0, what="two workers again")
+    await eventually(lambda: len(children(process) - before) == 1, 20.0, what="a new worker")
+    await eventually(lambda: answering(own) == 2, 20.0, what="two workers again")
     assert set(await ask(url, engine.model, 20, tokens=5)) == {200}
     assert process.stop() == 0
 
