@@ -52,16 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"andante {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser("serve", help="run the gateway")
-    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="TOML configuration")
-    run.add_argument("--port", type=int, metavar="P", help="overrides [server] port; 0 takes a free one")
-    run.add_argument("--host", help="overrides [server] host")
-    run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes behind the port; need Redis")
-    run.add_argument(
-        "--worker-port", type=int, metavar="P", help="worker n of N also listens on P + n (from 0), to be scraped alone"
-    )
-    run.add_argument(FDS_FLAG, help=argparse.SUPPRESS)
-    run.set_defaults(run=_serve)
+    _add_serve(commands.add_parser("serve", help="run the gateway"))
 
     check = commands.add_parser("check-config", help="check a configuration file and say what is wrong")
     check.add_argument("file", type=Path)
@@ -77,6 +68,18 @@ def _parser() -> argparse.ArgumentParser:
         part.add_arguments(command)
         command.set_defaults(run=part.run)
     return parser
+
+
+def _add_serve(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--config", type=Path, required=True, metavar="FILE", help="TOML configuration")
+    run.add_argument("--port", type=int, metavar="P", help="overrides [server] port; 0 takes a free one")
+    run.add_argument("--host", help="overrides [server] host")
+    run.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes behind the port; need Redis")
+    run.add_argument(
+        "--worker-port", type=int, metavar="P", help="worker n of N also listens on P + n (from 0), to be scraped alone"
+    )
+    run.add_argument(FDS_FLAG, help=argparse.SUPPRESS)
+    run.set_defaults(run=_serve)
 
 
 def _positive(text: str) -> int:

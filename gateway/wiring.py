@@ -51,7 +51,7 @@ from gateway.stores.sqlite_keys import SqliteKeyStore
 from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
 from gateway.wiring_redis import share
-from gateway.wiring_share import share_engines
+from gateway.wiring_share import SharedEngines, share_engines
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
     {
@@ -127,15 +127,7 @@ async def _serve_on(
     )
     app = create_app(config.server, services, WEB_ROOT)
 
-    async def drain() -> None:
-        logger.warning("draining", extra={"jobs": len(dispatcher.streams)})
-        try:
-            await dispatcher.drain(config.server.drain_s)
-        finally:  # also when it is hurried: every stream gets its last event
-            await dispatcher.stop()
-            if engines is not None:
-                await engines.leave()
-
+    drain = partial(_drain, dispatcher, engines, config.server.drain_s, logger)
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
@@ -144,6 +136,16 @@ async def _serve_on(
     finally:
         keys.close()
         log.close()
+
+
+async def _drain(dispatcher: Dispatcher, engines: SharedEngines | None, drain_s: float, logger: logging.Logger) -> None:
+    logger.warning("draining", extra={"jobs": len(dispatcher.streams)})
+    try:
+        await dispatcher.drain(drain_s)
+    finally:  # also when it is hurried: every stream gets its last event
+        await dispatcher.stop()
+        if engines is not None:
+            await engines.leave()
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -25,7 +25,7 @@ def lines_of(roster: Roster, wholes: Mapping[str, EngineCapacity]) -> dict[str, 
     needs = [roster.need(job) / WATERMARK for job in waiting]
     must = ceil(needs[0]) if needs else 0
     tokens = max(must, ceil(sum(needs) / takers))
-    weight = max(1.0, sum(account.weight for account in roster.counters.backlog()))
+    weight = _weight(roster, 2 * sum(needs) / len(needs) if needs else 1.0)
     lines = {}
     for load in engines:
         whole = wholes[load.id]
@@ -35,3 +35,17 @@ def lines_of(roster: Roster, wholes: Mapping[str, EngineCapacity]) -> dict[str, 
         first = min(must, engine.tokens) if whole.ready else 0
         lines[load.id] = Line(used=used, want=want, whole=engine, must=first, weight=weight)
     return lines
+
+
+def _weight(roster: Roster, job_service: float) -> float:
+    """The tenants that wait here: all of one that is furthest behind anywhere, less of one that is ahead.
+
+    A tenant that is one job ahead counts half. So places go to where the tenants wait whose turn it is.
+    """
+    counters = roster.counters
+    floor = counters.floor() or 0.0
+    weights = (
+        account.weight / (1.0 + max(0.0, account.counter - floor) * account.weight / job_service)
+        for account in counters.backlog()
+    )
+    return max(0.01, sum(weights))

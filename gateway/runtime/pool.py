@@ -57,7 +57,7 @@ class Pool:
         self._group: asyncio.TaskGroup | None = None
         self._changed: Callable[[], None] = lambda: None
         self._slots = {e.settings.id: EngineSlot(e, max_running=e.settings.max_running) for e in engines}
-        self._neighbours = Neighbours()
+        self.neighbours = Neighbours()
         self._shared = False
         for slot in self._slots.values():
             scheduler.engine(slot.id, slot.capacity(), self._clock.now())
@@ -72,7 +72,8 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        return any(slot.state is EngineState.READY and not slot.draining for slot in self._slots.values())
+        well = any(slot.state is EngineState.READY and not slot.draining for slot in self._slots.values())
+        return well and self.neighbours.ours()
 
     @property
     def context_tokens(self) -> int | None:
@@ -133,7 +134,7 @@ class Pool:
 
     def share_with(self, neighbours: Neighbours) -> None:
         """Others use the engines too: nothing is ours before `hold` says so. Call before `run`."""
-        self._neighbours = neighbours
+        self.neighbours = neighbours
         self._shared = True
         self.hold({})
 
@@ -177,7 +178,7 @@ class Pool:
         slot.share = NOTHING if self._shared else None
         self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
         self._begin_watch(slot)
-        self._neighbours.added(settings)
+        self.neighbours.added(settings)
 
     def drain(self, engine_id: str, *, draining: bool = True) -> None:
         """Give it no new work, or give it some again. EngineNotFound."""
@@ -188,7 +189,7 @@ class Pool:
             self.settings.model, engine_id, slot.state, "draining" if draining else "takes work again"
         )
         self._changed()
-        self._neighbours.drained(engine_id, draining=draining)
+        self.neighbours.drained(engine_id, draining=draining)
 
     async def remove(self, engine_id: str) -> None:
         """Forget a drained engine. EngineNotFound; EngineInUse while it is not empty."""
@@ -199,7 +200,7 @@ class Pool:
         del self._slots[engine_id]
         if (watch := self._watches.pop(engine_id, None)) is not None:
             watch.cancel()
-        self._neighbours.removed(engine_id)
+        self.neighbours.removed(engine_id)
         await slot.engine.close()
 
     def _begin_watch(self, slot: EngineSlot) -> None:
@@ -228,13 +229,13 @@ class Pool:
         The probes widen it again, so its jobs wait in our queue and not at its door.
         """
         slot = self._slots[engine_id]
-        runs = self.scheduler.running(engine_id) + self._neighbours.running(engine_id)
+        runs = self.scheduler.running(engine_id) + self.neighbours.running(engine_id)
         slot.max_running = min(slot.max_running, max(0, runs - 1))
         self.scheduler.engine(engine_id, slot.capacity(), self._clock.now())
 
     async def _watch(self, slot: EngineSlot, changed: Callable[[], None]) -> None:
         while True:
-            if slot.state is EngineState.UNKNOWN or self._neighbours.probes(slot.id):
+            if slot.state is EngineState.UNKNOWN or self.neighbours.probes(slot.id):
                 await self._probe(slot, changed)
                 self._look_whether_asked()
             await asyncio.sleep(self.settings.probe_interval_s)
@@ -255,7 +256,7 @@ class Pool:
             self._unwell(slot, detail, changed)
         else:
             self._well(slot, facts, changed)
-        self._neighbours.probed(slot.id, facts, detail)
+        self.neighbours.probed(slot.id, facts, detail)
 
     def _unwell(self, slot: EngineSlot, detail: str, changed: Callable[[], None]) -> None:
         if slot.heard:
@@ -271,7 +272,7 @@ class Pool:
         slot.failures = 0
         slot.heard = False
         slot.facts = replace(facts, context_tokens=facts.context_tokens or slot.facts.context_tokens)
-        slot.learn_width(told_before, self.scheduler.running(slot.id) + self._neighbours.running(slot.id))
+        slot.learn_width(told_before, self.scheduler.running(slot.id) + self.neighbours.running(slot.id))
         if slot.state is not EngineState.READY:
             self._become(slot, EngineState.READY, "", changed)
         elif slot.capacity() != before:

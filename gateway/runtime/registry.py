@@ -59,6 +59,16 @@ class Registry(Neighbours):
         lines = self._holder.lines(engine_id)
         return sum(line.used.seats for name, line in lines.items() if name != self._holder.me and not line.gone)
 
+    def ours(self) -> bool:
+        return self._holder.valid(self._clock.now())
+
+    def everybody(self) -> Mapping[str, Mapping[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for slot in self._pool.slots:
+            for name, line in self._holder.lines(slot.id).items():
+                found.setdefault(name, {})[slot.id] = line.used.seats
+        return found
+
     def added(self, settings: EngineSettings) -> None:
         self._note(settings.id, EngineRecord(settings))
 

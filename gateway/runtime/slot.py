@@ -1,5 +1,6 @@
 """One engine of a pool and what is known of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +20,14 @@ class Neighbours:
 
     def probed(self, engine_id: str, facts: EngineFacts | None, detail: str) -> None:
         """A probe found this; None: it failed."""
+
+    def ours(self) -> bool:
+        """Whether this gateway may use engines now."""
+        return True
+
+    def everybody(self) -> Mapping[str, Mapping[str, int]]:
+        """What each gateway, this one too, runs at each engine as it said last; empty where there is no other."""
+        return {}
 
     def running(self, engine_id: str) -> int:  # noqa: ARG002
         """What the others run there."""
