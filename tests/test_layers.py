@@ -43,6 +43,7 @@ PORTS = frozenset(
         "engines.stops",
         "stores.base",
         "stores.stream_log",
+        "stores.stream_exchange",
         "runtime.instrument",
     )
 )
