@@ -56,6 +56,11 @@ class RedisServer:
         """Everything in it is gone."""
         self._say(b"FLUSHALL\r\n")
 
+    def count(self, pattern: str) -> int:
+        """How many keys there are whose names match."""
+        answer = self._say(f"EVAL \"return #redis.call('KEYS', '{pattern}')\" 0\r\n".encode())
+        return int(answer[1:])
+
     def kill(self) -> None:
         """SIGKILL."""
         assert self._process is not None
