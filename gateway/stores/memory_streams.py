@@ -83,6 +83,11 @@ class MemoryStreamLog:
         followers.append(changed)
         return lambda: followers.remove(changed) if changed in followers else None
 
+    @property
+    def full(self) -> bool:
+        """Whether one more would be too many."""
+        return len(self._logs) >= self._limits.max_streams
+
     def has(self, stream_id: str) -> bool:
         """Whether there is such a log."""
         return stream_id in self._logs

@@ -71,10 +71,10 @@ class RedisStreamExchange:
     async def attach(self, stream_id: str) -> None:
         if stream_id in self._log.writing:
             return
-        copy = self._copies.get(stream_id)
-        if copy is None:
-            if self._log.local.has(stream_id):
-                return  # ours, and over
+        copy, here = self._copies.get(stream_id), self._log.local.has(stream_id)
+        if copy is None and here:
+            return  # ours, and over
+        if copy is None or not here:
             copy = await self._begin_copy(stream_id)
         await self._fill(stream_id, copy)
 
@@ -126,7 +126,8 @@ class RedisStreamExchange:
             raise unknown()
         if not self._log.local.has(stream_id):
             self._log.local.open(stream_id, owner.decode(), now=self._wall())
-        return self._copies.setdefault(stream_id, _Copy(gateway.decode(), int(epoch)))
+            self._copies[stream_id] = _Copy(gateway.decode(), int(epoch))
+        return self._copies[stream_id]
 
     async def _fill(self, stream_id: str, copy: _Copy) -> None:
         """Everything that Redis has and we have not; nothing if the log is not where it was. Unavailable."""

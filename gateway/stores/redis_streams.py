@@ -41,7 +41,9 @@ class RedisStreamLog:
     """The port `StreamLog`, as far as streams are ours; `run` sends, for ever. `sent` hears each entry that Redis has,
     `fenced` each stream that another gateway has taken."""
 
-    def __init__(self, link: RedisLink, gateway_id: str, limits: LogLimits | None = None) -> None:
+    def __init__(
+        self, link: RedisLink, gateway_id: str, limits: LogLimits | None = None, *, calm_s: float = CALM_S
+    ) -> None:
         self.local = MemoryStreamLog(limits)
         self.writing: dict[str, Writing] = {}
         self.sent: Callable[[str, Writing, Entry], None] = lambda *_: None
@@ -49,8 +51,11 @@ class RedisStreamLog:
         self._link = link
         self._gateway_id = gateway_id
         self._limits = limits or LogLimits()
+        self._calm_s = calm_s  # between two sends of one stream
         self._followers: dict[str, list[Callable[[], None]]] = {}
         self._wake = asyncio.Event()
+        self._done: dict[str, int] = {}  # streams that are over, with the numbers of their logs, while we keep them
+        self._gone: list[Command] = []
         link.listen(self)
 
     def __repr__(self) -> str:
@@ -59,6 +64,8 @@ class RedisStreamLog:
     # ---- StreamLog
 
     def open(self, stream_id: str, owner: str, *, now: float) -> None:
+        if self.local.full:
+            self.expire(now=now)
         self.local.open(stream_id, owner, now=now)
         self.writing[stream_id] = Writing(owner)
         self._wake.set()
@@ -106,12 +113,11 @@ class RedisStreamLog:
 
     def drop(self, stream_id: str) -> None:
         self.local.drop(stream_id)
-        self.writing.pop(stream_id, None)
+        self._forget_dropped()
 
     def expire(self, *, now: float) -> int:
         count = self.local.expire(now=now)
-        for stream_id in [each for each in self.writing if not self.local.has(each)]:
-            del self.writing[stream_id]
+        self._forget_dropped()
         return count
 
     def flush(self) -> None:
@@ -149,12 +155,21 @@ class RedisStreamLog:
 
     @property
     def behind(self) -> int:
-        """Streams of which Redis does not have everything."""
-        return sum(self._has_news(stream_id, writing) for stream_id, writing in self.writing.items())
+        """Streams of which Redis does not have everything, or still has something that it should not."""
+        return len(self._gone) + sum(self._has_news(stream_id, writing) for stream_id, writing in self.writing.items())
 
     def keys(self, stream_id: str, epoch: int) -> list[str]:
         """The names of a stream's hash and log."""
         return [self._link.key("stream", stream_id, "state"), self._link.key("stream", stream_id, "log", str(epoch))]
+
+    def _forget_dropped(self) -> None:
+        """What was ours and is not here any more goes from Redis too."""
+        epochs = self._done | {stream_id: writing.epoch for stream_id, writing in self.writing.items()}
+        for stream_id in [each for each in epochs if not self.local.has(each)]:
+            self._done.pop(stream_id, None)
+            self.writing.pop(stream_id, None)
+            self._gone.extend(("DEL", name) for name in self.keys(stream_id, epochs[stream_id]))
+            self._wake.set()
 
     def _moved(self, stream_id: str) -> None:
         if stream_id not in self.writing or not self._link.available:
@@ -175,13 +190,14 @@ class RedisStreamLog:
             except Unavailable:
                 continue  # `changed` wakes us
             if waiting:
-                await asyncio.sleep(GRID_S)
+                await asyncio.sleep(min(GRID_S, self._calm_s))
                 self._wake.set()
 
     async def _send(self) -> bool:
         """One batch of what is due; whether something is due later, or again."""
         now = monotonic()
-        commands: list[Command] = []
+        gone = len(self._gone)
+        commands = list(self._gone)
         sent: list[_Sent] = []
         waiting = False
         for stream_id, writing in tuple(self.writing.items()):
@@ -190,6 +206,7 @@ class RedisStreamLog:
                 if writing.due_at <= now:
                     self._compose(stream_id, writing, now, commands, sent)
         answers = await self._link.batch(commands) if commands else []
+        del self._gone[:gone]
         for each in sent:
             await self._sent(each, answers[each.at])
         return waiting
@@ -224,7 +241,7 @@ class RedisStreamLog:
             writing.opened = True
         self._renew(writing, (state, log), entry, now, commands)
         writing.sends += 1
-        writing.due_at = now + (QUICK_S if writing.sends <= QUICK else CALM_S)
+        writing.due_at = now + (min(QUICK_S, self._calm_s) if writing.sends <= QUICK else self._calm_s)
 
     def _renew(self, writing: Writing, names: Sequence[str], entry: Entry, now: float, commands: list[Command]) -> None:
         """Lifetimes: long while the stream runs, short behind its end."""
@@ -253,6 +270,7 @@ class RedisStreamLog:
         _, last, closed = self.local.bounds(sent.stream_id)
         if writing.closed and closed and writing.acked == last:
             del self.writing[sent.stream_id]
+            self._done[sent.stream_id] = writing.epoch
             self.tell(sent.stream_id)
 
     async def _refused(self, stream_id: str, writing: Writing) -> None:
