@@ -76,6 +76,7 @@ class RedisStreamExchange:
             return  # ours, and over
         if copy is None or not here:
             copy = await self._begin_copy(stream_id)
+        copy.unread_rounds = 0  # it is wanted: it must not go just now
         await self._fill(stream_id, copy)
 
     def reading(self, stream_id: str) -> None:

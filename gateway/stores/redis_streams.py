@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from gateway.errors import Unavailable
+from gateway.stores.followers import Followers
 from gateway.stores.memory_streams import MemoryStreamLog, check_offset
 from gateway.stores.redis_commands import Call, Command, Refused
 from gateway.stores.redis_link import RedisLink
@@ -23,7 +24,7 @@ GRID_S: Final = 0.05
 QUICK: Final = 4  # sends of a stream that follow each other quickly
 QUICK_S: Final = 0.1
 CALM_S: Final = 0.25
-ENTRY_BYTES: Final = 1 << 20
+BATCH_BYTES: Final = 4 << 20  # what does not fit waits for the next one
 TRIM: Final = 1000  # events that Redis may have more than we do
 
 
@@ -52,7 +53,7 @@ class RedisStreamLog:
         self._gateway_id = gateway_id
         self._limits = limits or LogLimits()
         self._calm_s = calm_s  # between two sends of one stream
-        self._followers: dict[str, list[Callable[[], None]]] = {}
+        self._followers = Followers()
         self._wake = asyncio.Event()
         self._done: dict[str, int] = {}  # streams that are over, with the numbers of their logs, while we keep them
         self._gone: list[Command] = []
@@ -100,16 +101,7 @@ class RedisStreamLog:
 
     def follow(self, stream_id: str, changed: Callable[[], None]) -> Callable[[], None]:
         self.local.owner(stream_id)
-        followers = self._followers.setdefault(stream_id, [])
-        followers.append(changed)
-
-        def leave() -> None:
-            if changed in followers:
-                followers.remove(changed)
-            if not followers and self._followers.get(stream_id) is followers:
-                del self._followers[stream_id]
-
-        return leave
+        return self._followers.add(stream_id, changed)
 
     def drop(self, stream_id: str) -> None:
         self.local.drop(stream_id)
@@ -134,7 +126,7 @@ class RedisStreamLog:
         for stream_id, writing in tuple(self.writing.items()):
             writing.unsure = available
             if not available:
-                self.tell(stream_id)
+                self._followers.tell(stream_id)
         if available:
             self._wake.set()
 
@@ -146,12 +138,7 @@ class RedisStreamLog:
 
     def followed(self, stream_id: str) -> bool:
         """Whether anyone follows here."""
-        return stream_id in self._followers
-
-    def tell(self, stream_id: str) -> None:
-        """Followers may look."""
-        for changed in tuple(self._followers.get(stream_id, ())):
-            changed()
+        return self._followers.has(stream_id)
 
     @property
     def behind(self) -> int:
@@ -173,7 +160,7 @@ class RedisStreamLog:
 
     def _moved(self, stream_id: str) -> None:
         if stream_id not in self.writing or not self._link.available:
-            self.tell(stream_id)
+            self._followers.tell(stream_id)
         self._wake.set()
 
     # ---- sending
@@ -199,12 +186,12 @@ class RedisStreamLog:
         gone = len(self._gone)
         commands = list(self._gone)
         sent: list[_Sent] = []
-        waiting = False
+        waiting, size = False, 0
         for stream_id, writing in tuple(self.writing.items()):
             if self._has_news(stream_id, writing):
                 waiting = True
-                if writing.due_at <= now:
-                    self._compose(stream_id, writing, now, commands, sent)
+                if writing.due_at <= now and size < BATCH_BYTES:
+                    size += self._compose(stream_id, writing, now, commands, sent)
         answers = await self._link.batch(commands) if commands else []
         del self._gone[:gone]
         for each in sent:
@@ -215,9 +202,8 @@ class RedisStreamLog:
         _, last, closed = self.local.bounds(stream_id)
         return not writing.opened or last > writing.acked or (closed and not writing.closed)
 
-    def _compose(
-        self, stream_id: str, writing: Writing, now: float, commands: list[Command], sent: list[_Sent]
-    ) -> None:
+    def _compose(self, stream_id: str, writing: Writing, now: float, commands: list[Command], sent: list[_Sent]) -> int:
+        """Add what is due of a stream to the batch; its bytes."""
         first, last, closed = self.local.bounds(stream_id)
         state, log = self.keys(stream_id, writing.epoch)
         after = max(writing.acked, first - 1)
@@ -227,7 +213,7 @@ class RedisStreamLog:
             facts = (writing.owner, self._gateway_id, writing.epoch, origin, life, after)
             commands.append(Call(OPEN, [state, log], facts))
             writing.renewed_at = now
-        page = self.local.read(stream_id, after, max_bytes=ENTRY_BYTES)
+        page = self.local.read(stream_id, after, max_bytes=2 * self._limits.max_bytes)  # all of it: so has the progress
         trim = first - writing.kept_from >= TRIM
         progress, mark = b"", writing.mark
         if writing.record is not None:
@@ -242,6 +228,7 @@ class RedisStreamLog:
         self._renew(writing, (state, log), entry, now, commands)
         writing.sends += 1
         writing.due_at = now + (min(QUICK_S, self._calm_s) if writing.sends <= QUICK else self._calm_s)
+        return sum(map(len, entry.events)) + len(progress)
 
     def _renew(self, writing: Writing, names: Sequence[str], entry: Entry, now: float, commands: list[Command]) -> None:
         """Lifetimes: long while the stream runs, short behind its end."""
@@ -265,13 +252,13 @@ class RedisStreamLog:
         writing.shown = max(writing.shown, writing.acked)
         writing.mark = sent.mark
         writing.closed = writing.closed or sent.entry.closed
-        self.tell(sent.stream_id)
+        self._followers.tell(sent.stream_id)
         self.sent(sent.stream_id, writing, sent.entry)
         _, last, closed = self.local.bounds(sent.stream_id)
         if writing.closed and closed and writing.acked == last:
             del self.writing[sent.stream_id]
             self._done[sent.stream_id] = writing.epoch
-            self.tell(sent.stream_id)
+            self._followers.tell(sent.stream_id)
 
     async def _refused(self, stream_id: str, writing: Writing) -> None:
         """The log is not there: Redis has lost it, or another gateway has it."""
