@@ -41,6 +41,7 @@ from gateway.runtime.admission import Admission
 from gateway.runtime.caretaker import SWEEP_S, ClientTimeouts
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.instrument import Instrument, Instruments
+from gateway.runtime.neighbours import Neighbours
 from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.readers import Desk
 from gateway.stores.base import ApiKey, KeyStore, LimitStore
@@ -50,7 +51,7 @@ from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_keys import SqliteKeyStore
 from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
-from gateway.wiring_redis import share
+from gateway.wiring_redis import Seen, Shared, share
 from gateway.wiring_share import SharedEngines, share_engines
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
@@ -78,9 +79,14 @@ def open_key_store(path: str) -> RecordStore:
     return MemoryKeyStore() if path == ":memory:" else SqliteKeyStore(Path(path))
 
 
+def log_limits(config: Streams) -> LogLimits:
+    """The bounds of logs."""
+    return LogLimits(max_bytes=config.max_bytes, max_streams=config.max_streams, ttl_s=config.window_s)
+
+
 def open_stream_log(config: Streams) -> StreamLog:
     """Where resumable streams are kept; ":memory:" ends with the process."""
-    limits = LogLimits(max_bytes=config.max_bytes, max_streams=config.max_streams, ttl_s=config.window_s)
+    limits = log_limits(config)
     return MemoryStreamLog(limits) if config.path == ":memory:" else SqliteStreamLog(Path(config.path), limits)
 
 
@@ -101,30 +107,10 @@ async def serve(config: Config, announce: Callable[[str, int], None], inherited:
 async def _serve_on(
     sockets: list[socket.socket], config: Config, logger: logging.Logger, announce: Callable[[str, int], None]
 ) -> None:
-    clock = SystemClock()
-    metrics = MetricsInstrument()
-    instrument = Instruments(metrics, LogInstrument(logger))
-    dispatcher = build_dispatcher(config, clock, instrument)
-    local_keys = open_key_store(config.store.path)
-    shared = share(config.redis, local_keys, clock, logger, metrics)
-    engines = (
-        None if shared is None else share_engines(shared, config.redis, dispatcher, clock, instrument, make_engine)
-    )
-    keys: KeyStore = local_keys if shared is None else shared.keys
-    limits: LimitStore = MemoryLimitStore(RateLimiter()) if shared is None else shared.limits
-    log = open_stream_log(config.streams)
-    services = Services(
-        dispatcher=dispatcher,
-        desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s),
-        admission=build_admission(config, dispatcher, limits, clock),
-        keys=keys,
-        clock=clock,
-        render_metrics=metrics.render,
-        logger=logger,
-        anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
-        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
-        background=() if shared is None or engines is None else (*shared.background, engines.run),
-    )
+    seen = Seen(SystemClock(), logger, MetricsInstrument())
+    instrument = Instruments(seen.metrics, LogInstrument(logger))
+    dispatcher = build_dispatcher(config, seen.clock, instrument)
+    services, engines = build_services(config, dispatcher, seen, instrument)
     app = create_app(config.server, services, WEB_ROOT)
 
     drain = partial(_drain, dispatcher, engines, config.server.drain_s, logger)
@@ -134,8 +120,37 @@ async def _serve_on(
     try:
         await Server(_uvicorn_config(app, config), drain, announce).serve(sockets)
     finally:
-        keys.close()
-        log.close()
+        services.keys.close()
+        services.desk.log.close()
+
+
+def build_services(
+    config: Config, dispatcher: Dispatcher, seen: Seen, instrument: Instrument
+) -> tuple[Services, SharedEngines | None]:
+    """What the application serves, with stores and engines of its own or shared ones."""
+    clock = seen.clock
+    local_keys = open_key_store(config.store.path)
+    shared = share(config, local_keys, log_limits(config.streams), seen)
+    keys: KeyStore = local_keys if shared is None else shared.keys
+    admission = build_admission(config, dispatcher, shared, clock)
+    log = open_stream_log(config.streams) if shared is None else shared.streams
+    neighbours = None if shared is None else Neighbours(shared.exchange, dispatcher, admission)
+    engines = (
+        None if shared is None else share_engines(shared, config.redis, dispatcher, clock, instrument, make_engine)
+    )
+    services = Services(
+        dispatcher=dispatcher,
+        desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s, neighbours=neighbours),
+        admission=admission,
+        keys=keys,
+        clock=clock,
+        render_metrics=seen.metrics.render,
+        logger=seen.logger,
+        anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
+        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
+        background=() if shared is None or engines is None else (*shared.background, engines.run),
+    )
+    return services, engines
 
 
 async def _drain(dispatcher: Dispatcher, engines: SharedEngines | None, drain_s: float, logger: logging.Logger) -> None:
@@ -195,8 +210,9 @@ def raise_file_limit(logger: logging.Logger) -> None:
         logger.warning("few_file_descriptors", extra={"limit": soft, "enough": ENOUGH_FILES})
 
 
-def build_admission(config: Config, dispatcher: Dispatcher, limits: LimitStore, clock: Clock) -> Admission:
-    """The door to the pools."""
+def build_admission(config: Config, dispatcher: Dispatcher, shared: Shared | None, clock: Clock) -> Admission:
+    """The door to the pools, with limits that hold in this process, or in all gateways."""
+    limits: LimitStore = MemoryLimitStore(RateLimiter()) if shared is None else shared.limits
     return Admission(
         dispatcher,
         limits,

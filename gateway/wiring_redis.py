@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.clock import Clock
-from gateway.config import Redis
+from gateway.config import Config, Redis
 from gateway.observability.metrics import MetricsInstrument
 from gateway.stores.key_records import RecordStore
+from gateway.stores.redis_exchange import RedisStreamExchange
 from gateway.stores.redis_heartbeat import Heartbeat
 from gateway.stores.redis_keys import RedisKeyStore
 from gateway.stores.redis_limits import RedisLimitStore
 from gateway.stores.redis_link import LinkSettings, RedisLink
+from gateway.stores.redis_streams import RedisStreamLog
+from gateway.stores.stream_log import LogLimits
 
 
 class LinkLog:
@@ -46,6 +49,15 @@ def open_link(config: Redis, logger: logging.Logger, metrics: MetricsInstrument)
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What every part of a gateway has at hand: time, and where to say things."""
+
+    clock: Clock
+    logger: logging.Logger
+    metrics: MetricsInstrument
+
+
+@dataclass(frozen=True, slots=True)
 class Shared:
     """The stores of a gateway that shares, and what runs beside them (`background`, each for ever)."""
 
@@ -53,21 +65,27 @@ class Shared:
     heartbeat: Heartbeat
     keys: RedisKeyStore
     limits: RedisLimitStore
+    streams: RedisStreamLog
+    exchange: RedisStreamExchange
     background: tuple[Callable[[], Coroutine[None, None, None]], ...]
 
 
-def share(
-    config: Redis, local_keys: RecordStore, clock: Clock, logger: logging.Logger, metrics: MetricsInstrument
-) -> Shared | None:
+def share(config: Config, local_keys: RecordStore, logs: LogLimits, seen: Seen) -> Shared | None:
     """The stores over a link; None for a gateway that is alone."""
-    link = open_link(config, logger, metrics)
+    link = open_link(config.redis, seen.logger, seen.metrics)
     if link is None:
         return None
-    heartbeat = Heartbeat(link, uuid.uuid4().hex[:16], ttl_s=config.ttl_s)
+    heartbeat = Heartbeat(link, uuid.uuid4().hex[:16], ttl_s=config.redis.ttl_s)
     keys = RedisKeyStore(local_keys, link)
     limits = RedisLimitStore(link, gateways=lambda: len(heartbeat.alive))
-    metrics.sample("andante_gateways", "Gateways alive, as far as known.", lambda: len(heartbeat.alive))
-    metrics.sample("andante_limits_alone", "Requests admitted without Redis.", lambda: limits.alone, counter=True)
-    metrics.sample("andante_keys_unsent", "Changes of keys that Redis does not have.", lambda: keys.unsent)
-    background = (link.run, heartbeat.run, keys.run, partial(limits.run, clock.now))
-    return Shared(link, heartbeat, keys, limits, background)
+    streams = RedisStreamLog(link, heartbeat.id, logs)
+    exchange = RedisStreamExchange(link, heartbeat, streams, seen.clock.wall)
+    sample = seen.metrics.sample
+    sample("andante_gateways", "Gateways alive, as far as known.", lambda: len(heartbeat.alive))
+    sample("andante_limits_alone", "Requests admitted without Redis.", lambda: limits.alone, counter=True)
+    sample("andante_keys_unsent", "Changes of keys that Redis does not have.", lambda: keys.unsent)
+    sample("andante_streams_unsent", "Streams with events that Redis does not have.", lambda: streams.behind)
+    sample("andante_streams_taken_over", "Streams of dead gateways.", lambda: exchange.taken_over, counter=True)
+    sample("andante_streams_lost", "Streams that another gateway took.", lambda: exchange.lost, counter=True)
+    runs = (link.run, heartbeat.run, keys.run, partial(limits.run, seen.clock.now), streams.run, exchange.run)
+    return Shared(link, heartbeat, keys, limits, streams, exchange, runs)

@@ -44,6 +44,7 @@ PORTS = frozenset(
         "stores.base",
         "stores.stream_log",
         "stores.share",
+        "stores.stream_exchange",
         "runtime.instrument",
     )
 )

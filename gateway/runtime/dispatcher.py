@@ -12,6 +12,7 @@ from typing import Final
 from gateway.clock import Clock
 from gateway.core.plan import Plan, Reject, Resume, Start
 from gateway.core.scheduler import LegEnded
+from gateway.engines.transcript import Transcript
 from gateway.errors import (
     Draining,
     EngineBusy,
@@ -89,12 +90,10 @@ class Dispatcher:
     async def drain(self, timeout_s: float) -> bool:
         """Take no new jobs and wait for the present ones; whether all of them ended in time."""
         self.draining = True
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True
+        return self._idle.is_set()
 
     async def stop(self) -> None:
         """End what is left with an error and give everything back."""
@@ -113,17 +112,19 @@ class Dispatcher:
 
     def submit(self, request: JobRequest) -> Stream:
         """Queue a job; it may start before this returns. Draining, NoEngineReady, QueueFull, QueueShareFull."""
-        if self.draining:
-            raise Draining("The gateway is shutting down.", retry_after_s=1.0)
-        pool = self.pool(request.model)
+        pool = self._open_for(request)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
         pool.scheduler.add(job_spec(pool, request), self._clock.now())
-        stream = Stream(request, self, self._clock)
-        self._streams[request.id] = stream
-        self._idle.clear()
-        self._instrument.job_queued(request.model)
+        stream = self._enter(request)
         self._consider(pool)
+        return stream
+
+    def adopt(self, request: JobRequest, transcript: Transcript | None, epoch: int) -> Stream:
+        """Go on with another gateway's job, once `unpark` says that its reader is here. Draining, ModelNotFound."""
+        self._open_for(request)
+        stream = self._enter(request)
+        stream.inherit(transcript, epoch)
         return stream
 
     def cancel(self, stream: Stream) -> None:
@@ -214,9 +215,8 @@ class Dispatcher:
             self._legs.begin(pool, self._streams[place.job_id], place.engine_id, now)
 
     def _reject(self, reject: Reject) -> None:
-        stream = self._streams[reject.job_id]
-        message = "The request waited in the queue for too long."
-        self._leave(stream, QueueTimeout(message, retry_after_s=1.0), outcome=None)
+        error = QueueTimeout("The request waited in the queue for too long.", retry_after_s=1.0)
+        self._leave(self._streams[reject.job_id], error, outcome=None)
 
     def _wake(self, pool: Pool, wake_at: float | None, now: float) -> None:
         handle = self._wakeups.pop(pool.settings.model, None)
@@ -282,6 +282,17 @@ class Dispatcher:
         if stream.request.id in self._streams:
             stream.abandoned = True
             self._conclude(stream, None, outcome=outcome)
+
+    def _open_for(self, request: JobRequest) -> Pool:
+        if self.draining:
+            raise Draining("The gateway is shutting down.", retry_after_s=1.0)
+        return self.pool(request.model)
+
+    def _enter(self, request: JobRequest) -> Stream:
+        stream = self._streams[request.id] = Stream(request, self, self._clock)
+        self._idle.clear()
+        self._instrument.job_queued(request.model)
+        return stream
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.clock import Clock
+from gateway.core.limits import Reservation
 from gateway.core.pace import Pace
 from gateway.engines.base import Endpoint, Engine, Leg, LegRequest, Usage
+from gateway.engines.transcript import Transcript
 from gateway.errors import EngineError, GatewayError
 from gateway.runtime.course import Course
 from gateway.runtime.sizing import PromptSize
@@ -58,6 +60,7 @@ class JobRequest:
     max_tokens: int | None
     pace: Pace
     meter: Meter
+    reservation: Reservation | None = None  # what the meter settles, for a gateway that goes on with the job
 
     @property
     def id(self) -> str:
@@ -223,6 +226,15 @@ class Stream:
         if self._outlet is not None and self.blocked_at is None:
             self.last_sent = self._now()
             self._outlet.write(COMMENT)
+
+    def inherit(self, transcript: Transcript | None, epoch: int) -> None:
+        """Go on with what another gateway had of this stream; it waits, without engine and place, for its reader."""
+        self.parked = True
+        self.course.inherit(transcript, epoch)
+        if transcript is not None and transcript.begun:
+            self.produced = self.delivered = self.flushed = transcript.tokens
+            self.started_at = self.first_token_at = self.arrived
+            self.release_head()
 
     def finish(self, error: GatewayError | None) -> None:
         """Nothing more will come."""

@@ -113,6 +113,9 @@ class MemoryLimitStore:
     def release(self, reservation: Reservation, used_total: int, *, now: float) -> None:
         self._limiter.release(reservation, used_total, now)
 
+    def take_over(self, reservation: Reservation, *, now: float) -> Reservation:  # noqa: ARG002 - nobody shares this one
+        return reservation
+
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         self._limiter.cancel(reservation, now)
 

@@ -100,6 +100,10 @@ class RedisLimitStore:
     def release(self, reservation: Reservation, used_total: int, *, now: float) -> None:
         self._end(reservation, used_total, now, "end")
 
+    def take_over(self, reservation: Reservation, *, now: float) -> Reservation:
+        self._holds[reservation.id] = _Hold(reservation.key_id, reservation.tokens, 0, now)
+        return reservation
+
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         self._end(reservation, 0, now, "cancel")
 

@@ -8,7 +8,8 @@ from gateway.clock import ManualClock
 from gateway.core import scheduler as core
 from gateway.engines.base import Resumability, ResumeLevel
 from gateway.errors import EngineFailed, GatewayError, StreamNotFound
-from gateway.runtime.readers import Desk, ReaderReport
+from gateway.runtime.followers import ReaderReport
+from gateway.runtime.readers import Desk
 from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.stream_log import LogLimits
 from tests.runtime.fakes import FakeEngine, FakeOutlet

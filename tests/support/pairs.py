@@ -174,6 +174,9 @@ class TwoLimitStores:
     def release(self, reservation: Reservation, used_total: int, *, now: float) -> None:
         self._owners[reservation.id].release(reservation, used_total, now=now)
 
+    def take_over(self, reservation: Reservation, *, now: float) -> Reservation:
+        return self._owners[reservation.id].take_over(reservation, now=now)
+
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         self._owners[reservation.id].cancel(reservation, now=now)
 

@@ -56,6 +56,18 @@ class RedisServer:
         """Everything in it is gone."""
         self._say(b"FLUSHALL\r\n")
 
+    def count(self, pattern: str) -> int:
+        """How many keys there are whose names match."""
+        answer = self._say(f"EVAL \"return #redis.call('KEYS', '{pattern}')\" 0\r\n".encode())
+        return int(answer[1:])
+
+    def commands(self) -> int:
+        """How many commands it has done, those inside scripts too."""
+        with socket.create_connection(("127.0.0.1", self.port), 1.0) as talking:
+            talking.sendall(b"INFO stats\r\nQUIT\r\n")
+            text = talking.makefile().read()
+        return int(text.partition("total_commands_processed:")[2].split()[0])
+
     def kill(self) -> None:
         """SIGKILL."""
         assert self._process is not None
