@@ -111,6 +111,7 @@ class Watch:
         self._stage = stage
         self._worst = 0.0
         self._before = self._after = Reading()
+        self._made: list[float] = []  # tokens of each worker, between the last two readings
 
     async def during(self, command: Sequence[str]) -> None:
         """Run it, and look."""
@@ -135,7 +136,9 @@ class Watch:
     def _read(self) -> "Reading":
         found = [metrics(port) for port in self._stage.workers]
         cpu = sum(cpu_s(pid) for pid in self._stage.gateway_pids())
-        tokens = sum(total(text, "andante_tokens_produced_total") for text in found)
+        made = [total(text, "andante_tokens_produced_total") for text in found]
+        self._made = [after - before for after, before in zip(made, self._made or [0.0] * len(made), strict=True)]
+        tokens = sum(made)
         commands = sum(total(text, "andante_redis_operations_total") for text in found)
         return Reading(cpu, tokens, commands, *machine())
 
@@ -147,6 +150,7 @@ class Watch:
             "gateway_cpu_us_per_token": 1e6 * cpu / max(1.0, tokens),
             "redis_ops_per_token": commands / max(1.0, tokens),
             "tokens": tokens,
+            "busiest_gateway_share": max(self._made) / max(1.0, tokens),
             "cpu_share": used / max(1.0, whole),
         }
 

@@ -87,7 +87,7 @@ class Instrument(Protocol):
         """The pool's present queue and legs."""
 
     def shared(self, model: str, state: ShareState) -> None:
-        """How the pool stands among several gateways, many times a second."""
+        """How the pool stands among several gateways, twice a second."""
 
 
 class Instruments:

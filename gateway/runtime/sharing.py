@@ -2,9 +2,9 @@
 
 Rules of this file:
 
-1. There is one exchange at a time, and at most one in 50 ms. It is made when there is something to tell (charges, a
-   part to give or to take, a probe's findings, an administrator's change), when another gateway gave, took or lacks
-   something, and a few times in a lease's time in any case.
+1. There is one exchange at a time, and at most one in 50 ms; charges alone wait 100 ms. It is made when there is
+   something to tell (charges, a part to give or to take, a probe's findings, an administrator's change), when another
+   gateway gave, took or lacks something, and a few times in a lease's time in any case.
 2. An exchange whose answer did not come may have been done. What it told is sent again as it was, until an answer
    comes; the store knows by its number whether it has it. What happens meanwhile waits.
 3. Who misses a message, is new, or finds a new epoch reads all sums; what they hold already is not merged again.
@@ -25,6 +25,8 @@ from gateway.runtime.registry import Registry
 from gateway.stores.share import Message, ShareStore
 
 FLUSH_S: Final = 0.05
+CHARGES_S: Final = 0.1  # charges alone wait so long: accounts are settled as often
+REPORT_S: Final = 0.5
 _BEATS: Final = 4  # exchanges in a lease's time, whatever happens
 
 
@@ -52,6 +54,7 @@ class Sharing:
         self._floor: float | None = None
         self._exchanged_at = clock.now() - holder.ttl_s
         self._answered_at = clock.now()
+        self._reported_at = clock.now() - REPORT_S
         store.hear(self._hear, self._poked.set)
         pool.share_with(registry)
 
@@ -87,7 +90,9 @@ class Sharing:
             await self._round(now)
         await self._merge()
         self._hold()
-        self._instrument.shared(self.pool.settings.model, self.state())
+        if now - self._reported_at >= REPORT_S:
+            self._reported_at = now
+            self._instrument.shared(self.pool.settings.model, self.state())
 
     async def leave(self) -> None:
         """Give everything back: nothing runs here any more."""
@@ -144,8 +149,10 @@ class Sharing:
     def _has_news(self, now: float) -> bool:
         if self._poked.is_set() or now - self._exchanged_at >= self.holder.ttl_s / _BEATS:
             return True
-        registry = self._registry
-        return bool(registry.health or registry.news or self.pool.scheduler.has_delta() or self._wants_to_move(now))
+        if self._registry.health or self._registry.news:
+            return True
+        due = now - self._exchanged_at >= CHARGES_S
+        return (due and self.pool.scheduler.has_delta()) or self._wants_to_move(now)
 
     def _wants_to_move(self, now: float) -> bool:
         """Whether a part of an engine should be given or taken."""

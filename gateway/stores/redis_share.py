@@ -104,7 +104,10 @@ else
     there[me] = nil
     local held = grant(entry, line, there)
     local old = line and line.held or {0, 0}
-    if held[1] ~= old[1] or held[2] ~= old[2] or held[1] < entry.ask[1] or held[2] < entry.ask[2] then moved = true end
+    local lacks = held[1] < entry.ask[1] or held[2] < entry.ask[2]
+    -- who goes on lacking has been heard of
+    if held[1] ~= old[1] or held[2] ~= old[2] or (lacks and not (line and line.lacks)) then moved = true end
+    entry.line.lacks = lacks
     entry.line.held = held
     entry.line.gone = false
     there[me] = entry.line

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.ports import unused_port
+from loadgen.gateway_stage import free_run
 from tests.support.processes import Process, python
 from tests.support.redis import RedisServer, redis_server
 from tests.support.servers import Emulators, Engine, Gateway, Gateways, pool_of, toml
@@ -118,7 +118,7 @@ def workers(tmp_path: Path, emulator: Emulators, redis: RedisServer) -> Iterator
     tables |= {"store": {"path": str(tmp_path / "keys.db")}}
     tables["redis"] = {"url": redis.url, "ttl_s": 1.0}
     config.write_text(toml(tables, [pool_of([engine], {}, {})]), encoding="utf-8")
-    own = unused_port()
+    own = free_run(2)
     with ExitStack() as stack:
         process = Process(
             python("gateway", "serve", "--config", str(config), "--workers", "2", "--worker-port", str(own))
