@@ -28,8 +28,7 @@ log_level = "warning"
 path = "{folder}/keys.db"
 [auth]
 admin_key = "{key}"
-[redis]
-url = "redis://127.0.0.1:{redis}"
+{redis}
 [[pools]]
 model = "{model}"
 policy = "{policy}"
@@ -44,11 +43,12 @@ max_running = {seats}
 
 
 class Stage:
-    """Everything for one measurement; a context manager that ends what it started."""
+    """Everything for one measurement; a context manager that ends what it started. No gateways: one, without Redis."""
 
     def __init__(self, folder: Path, gateways: int, args: argparse.Namespace) -> None:
         self._folder = folder
-        self._gateways = gateways
+        self._alone = gateways == 0
+        self._gateways = max(1, gateways)
         self._args = args
         self._stack = ExitStack()
         self.redis = 0
@@ -75,7 +75,8 @@ class Stage:
             flags = ["--port", str(each), "--profile", args.profile, "--max-num-seqs", str(args.seats)]
             begin(stack, [sys.executable, "-m", "gateway", "emulate", *flags])
         engines = "".join(ENGINE.format(port=each, seats=args.seats) for each in self.engines)
-        values = {"folder": folder, "key": ADMIN_KEY, "redis": self.redis, "model": MODEL, "policy": args.policy}
+        redis = "" if self._alone else f'[redis]\nurl = "redis://127.0.0.1:{self.redis}"'
+        values = {"folder": folder, "key": ADMIN_KEY, "redis": redis, "model": MODEL, "policy": args.policy}
         config = folder / "andante.toml"
         config.write_text(CONFIG.format(port=port, engines=engines, **values), encoding="utf-8")
         command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--workers", str(self._gateways)]
@@ -92,7 +93,8 @@ class Stage:
         wanted = self._args.engines * self._args.seats
         while time.monotonic() < deadline:
             found = [metrics(port) for port in self.workers]
-            if sum(total(text, "andante_lease_seats") for text in found if text) >= wanted:
+            name = "andante_engine_ready" if self._alone else "andante_lease_seats"
+            if sum(total(text, name) for text in found) >= (self._args.engines if self._alone else wanted):
                 return
             time.sleep(0.2)
         raise RuntimeError("the gateways did not become ready")

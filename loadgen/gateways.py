@@ -45,7 +45,9 @@ COLUMNS: Final = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `gateways`."""
     add_workload_arguments(parser)
-    parser.add_argument("--gateways", default="1,2,4", metavar="N[,N...]", help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--gateways", default="1,2,4", metavar="N[,N...]", help="how many (default: %(default)s); 0: one, without Redis"
+    )
     parser.add_argument("--engines", type=int, default=4, help="emulated engines (default: %(default)s)")
     parser.add_argument("--profile", default="a10g-7b", choices=sorted(PROFILES), help="default: %(default)s")
     parser.add_argument("--seats", type=int, default=8, help="sequences of each engine (default: %(default)s)")
@@ -64,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         return 1
     rows: list[dict[str, Any]] = []
     for count in counts:
-        rows.append({"run": "simulated", "gateways": count, **simulated(args, workload, count)})
+        if count:
+            rows.append({"run": "simulated", "gateways": count, **simulated(args, workload, count)})
         if not args.simulate_only:
             rows.append({"run": "live", "gateways": count, **live(args, count)})
         print(json.dumps(rows[-1]), file=sys.stderr)
