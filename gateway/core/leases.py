@@ -193,7 +193,7 @@ class Holder:
 
     def asks(self, now: float) -> Mapping[str, str]:
         """Whom to ask whether they live, and where: nobody while the ledger answers."""
-        if now - self._renewed < self.ttl_s / 4:
+        if now - self._renewed < self.ttl_s / 3:
             return {}
         return {name: member.address for name, member in self.others.items()}
 

@@ -86,9 +86,10 @@ class Sharing:
             await asyncio.sleep(max(0.001, FLUSH_S - (self._clock.now() - began)))
 
     async def _step(self, now: float) -> None:
-        if self._has_news(now):
-            await self._round(now)
-        await self._merge()
+        if self._store.available:  # else nothing is given back that nobody could take
+            if self._has_news(now):
+                await self._round(now)
+            await self._merge()
         self._hold()
         if now - self._reported_at >= REPORT_S:
             self._reported_at = now

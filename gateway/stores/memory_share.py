@@ -17,6 +17,7 @@ class MemoryShare:
         self._lifts: dict[str, float] = {}
         self._numbers: dict[str, int] = {}
         self._engines: dict[str, EngineRecord] = {}
+        self.available = True
         self._hearers: list[tuple[Callable[[Message], None], Callable[[], None]]] = []
 
     async def exchange(self, request: Request, message: Message | None) -> Reply:

@@ -170,6 +170,10 @@ class RedisShare:
         self._replies = msgspec.json.Decoder(Reply)
         self._messages = msgspec.json.Decoder(Message)
 
+    @property
+    def available(self) -> bool:
+        return self._link.available
+
     async def exchange(self, request: Request, message: Message | None) -> Reply:
         said = b"" if message is None else msgspec.json.encode(message)
         answer = await self._link.run_script(

@@ -60,6 +60,10 @@ class Sums:
 class ShareStore(Protocol):
     """One pool's. Every call raises Unavailable, and may have been done all the same."""
 
+    @property
+    def available(self) -> bool:
+        """Whether it is worth trying."""
+
     async def exchange(self, request: Request, message: Message | None) -> Reply:
         """Write to the ledger; charge, record and pass on what the message says, once; do nothing if it comes late."""
 
