@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.api.admin import admin_routers
+from gateway.api.admin_compare import Burst
 from gateway.api.app import Services, create_app
 from gateway.api.server import Server, TokenProtocol
 from gateway.clock import Clock, SystemClock
@@ -89,23 +90,34 @@ def open_stream_log(config: Streams) -> StreamLog:
     return MemoryStreamLog(limits) if config.path == ":memory:" else SqliteStreamLog(Path(config.path), limits)
 
 
-async def serve(config: Config, announce: Callable[[str, int], None]) -> None:
-    """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen."""
+async def serve(config: Config, announce: Callable[[str, int], None], burst: Burst | None = None) -> None:
+    """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen.
+
+    `burst` is what `/admin/compare` begins, if there is such a thing.
+    """
     logger = set_up_logging(config.server.log_level)
     raise_file_limit(logger)
     with ExitStack() as stack:
         sockets = bind(config.server.host, config.server.port)
         for each in sockets:
             stack.callback(each.close)
-        await _serve_on(sockets, config, logger, announce)
+        try:
+            await _serve_on(sockets, config, logger, announce, burst)
+        finally:
+            if burst is not None:
+                await burst.close()
 
 
 async def _serve_on(
-    sockets: list[socket.socket], config: Config, logger: logging.Logger, announce: Callable[[str, int], None]
+    sockets: list[socket.socket],
+    config: Config,
+    logger: logging.Logger,
+    announce: Callable[[str, int], None],
+    burst: Burst | None,
 ) -> None:
     seen = Seen(SystemClock(), logger, MetricsInstrument())
     dispatcher = build_dispatcher(config, seen.clock, Instruments(seen.metrics, LogInstrument(logger)))
-    services = build_services(config, dispatcher, seen)
+    services = build_services(config, dispatcher, seen, burst)
     app = create_app(config.server, services, WEB_ROOT)
 
     async def drain() -> None:
@@ -125,7 +137,7 @@ async def _serve_on(
         services.desk.log.close()
 
 
-def build_services(config: Config, dispatcher: Dispatcher, seen: Seen) -> Services:
+def build_services(config: Config, dispatcher: Dispatcher, seen: Seen, burst: Burst | None) -> Services:
     """What the application serves, with stores of its own or shared ones."""
     clock = seen.clock
     local_keys = open_key_store(config.store.path)
@@ -143,7 +155,7 @@ def build_services(config: Config, dispatcher: Dispatcher, seen: Seen) -> Servic
         render_metrics=seen.metrics.render,
         logger=seen.logger,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
-        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
+        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine, burst),
         background=() if shared is None else shared.background,
     )
 
@@ -259,6 +271,7 @@ def _engine(model: str, number: int, config: EngineConfig) -> Engine:
         api_key=config.api_key,
         max_running=config.max_running,
         kv_tokens=config.kv_tokens,
+        priority=config.priority,
     )
     return make_engine(settings)
 

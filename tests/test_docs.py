@@ -37,7 +37,7 @@ LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 OURS = re.compile(r"`((?:gateway|loadgen|scripts|tests|docs|deploy|requirements)/[\w./*-]*)`")
 
-UNDESCRIBED = {("GET", path) for path in ("/", "/web/{file}", "/docs", "/openapi.json", "/admin/events")}
+UNDESCRIBED = {("GET", path) for path in ("/", "/compare", "/web/{file}", "/docs", "/openapi.json", "/admin/events")}
 """Routes that the OpenAPI description leaves out."""
 
 

@@ -10,8 +10,9 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
+from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.plan import Plan, Resume, Start
-from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
+from gateway.core.scheduler import Scheduler
 from gateway.emulator.profiles import Profile
 from gateway.errors import GatewayError
 from loadgen.simulator.engine import Leg, SimEngine
@@ -155,7 +156,7 @@ class World:
 
     def _expect_reader(self, job: SimJob, request: Request) -> None:
         reader = request.reader
-        for left, back in reader.away:
+        for left, back in reader.absent:
             self.at(request.arrived_s + left, self._look, (job, False))
             if back != float("inf"):
                 self.at(request.arrived_s + back, self._look, (job, True))
