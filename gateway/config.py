@@ -137,7 +137,8 @@ class Queue(Section):
 
 
 class EngineConfig(Section):
-    """One engine. `max_running` (sequences) and `kv_tokens` override what the engine tells."""
+    """One engine. `max_running` (sequences) and `kv_tokens` override what the engine tells; `priority`: it is a vLLM
+    that schedules by priority, and gets the scheduler's rank with each job."""
 
     url: Url
     kind: Kind = "vllm"
@@ -146,6 +147,7 @@ class EngineConfig(Section):
     api_key: str | None = Field(None, repr=False)
     max_running: int = Field(128, ge=1)
     kv_tokens: int | None = Field(None, ge=1)
+    priority: bool = False
 
 
 class Pool(Section):
@@ -153,7 +155,7 @@ class Pool(Section):
 
     model: Name
     policy: str = DEFAULT_POLICY
-    slack_s: float = Field(3.0, ge=0)
+    slack_s: float = Field(1.0, ge=0)
     pace: str | dict[str, Any] = "machine"
     context_tokens: int | None = Field(None, ge=1)
     assumed_output_tokens: int = Field(512, ge=1)

@@ -1,12 +1,13 @@
-"""`andante demo`: two emulated engines (or a real server), a gateway with its own store, a key, a page to chat on."""
+"""`andante demo`: emulated engines (or a real server), a gateway with its own store and keys, chat and comparison."""
 
 import argparse
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,8 @@ from typing import Any, Final
 import httpx2
 import uvloop
 
-from gateway.config import parse_config
+from gateway import demo_burst
+from gateway.config import Config, parse_config
 from gateway.errors import ConfigError
 from gateway.stores.base import NewKey
 from gateway.wiring import open_key_store, serve
@@ -26,7 +28,8 @@ START_TIMEOUT_S: Final = 30.0
 HELP: Final = """
 Andante is running.
 
-  chat page   {url}/#key={key}
+  chat page   {url}/#key={key}{admin}
+  comparison  {compare}
   API         {url}/v1
   API key     {key}
   model       {model}
@@ -65,38 +68,65 @@ def run(args: argparse.Namespace) -> int:
     flags = {} if args.port is None else {"port": port}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="andante-demo-")))
+        compares = not args.engine and demo_burst.available()
+        sides = demo_burst.POLICIES if compares else ()
         if args.engine:
             urls, kind, model = [args.engine], args.kind, served_model(args.engine)
         else:
-            print(f"starting {ENGINES} emulated engines ({args.profile})", flush=True)
-            urls = [stack.enter_context(emulated_engine(args.profile)) for _ in range(ENGINES)]
-            kind, model = "vllm", MODEL
-        settings = _settings(folder, port, urls, kind, model)
-        config = parse_config(settings, _environment(os.environ), flags=flags)
-        store = open_key_store(config.store.path)
-        secret = store.create(NewKey(name="demo"), now=time.time()).secret
-        store.close()
-
-        def announce(host: str, bound_port: int) -> None:
-            url = f"http://{host}:{bound_port}"
-            print(HELP.format(url=url, key=secret, model=model))
-            print(f"ready {url} key {secret}", flush=True)
-
-        uvloop.run(serve(config, announce))
+            print(f"starting {ENGINES + len(sides)} emulated engines ({args.profile})", flush=True)
+            flagged = [["--profile", args.profile]] * ENGINES + [[*demo_burst.ENGINE_FLAGS] for _ in sides]
+            urls, kind, model = emulated_engines(stack, flagged), "vllm", MODEL
+        pools = [
+            {"model": model, "engines": [{"url": url, "kind": kind} for url in urls[: len(urls) - len(sides)]]},
+            *(demo_burst.pool(policy, url, MODEL) for policy, url in zip(sides, urls[ENGINES:], strict=True)),
+        ]
+        config = parse_config(_settings(folder, port, pools), _environment(os.environ), flags=flags)
+        _serve(config, folder, model, compares=compares)
     return 0
 
 
-@contextmanager
-def emulated_engine(profile: str) -> Iterator[str]:
-    """An emulator in a process of its own on a free port; its URL. ConfigError when it does not start."""
-    command = [sys.executable, "-m", "gateway", "emulate", "--port", "0", "--profile", profile, "--model", MODEL]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
-    try:
+def _serve(config: Config, folder: Path, model: str, *, compares: bool) -> None:
+    """Make the keys, and serve until interrupted."""
+    keys_file = folder / "burst.csv"
+    store = open_key_store(config.store.path)
+    secret = store.create(NewKey(name="demo", models=(model,)), now=time.time()).secret
+    if compares:
+        demo_burst.make_keys(store, keys_file)
+    store.close()
+    burst = demo_burst.DemoBurst(keys_file) if compares else None
+
+    def announce(host: str, bound_port: int) -> None:
+        url = f"http://{host}:{bound_port}"
+        admin, compare = "", "not with an engine of your own"
+        if burst is not None:
+            burst.url = url
+            admin = f"&admin={config.auth.admin_key}"
+            compare = f"{url}/compare#{admin[1:]}"
+        print(HELP.format(url=url, key=secret, model=model, admin=admin, compare=compare))
+        print(f"ready {url} key {secret}", flush=True)
+
+    uvloop.run(serve(config, announce, burst=burst))
+
+
+def emulated_engines(stack: ExitStack, flagged: Sequence[Sequence[str]]) -> list[str]:
+    """Emulators in processes of their own on free ports, started at once; their URLs. ConfigError when one fails."""
+    processes = [stack.enter_context(_emulator(flags)) for flags in flagged]
+    urls = []
+    for process in processes:
         assert process.stdout is not None  # asked for
         line = process.stdout.readline().split()
         if len(line) < 2 or line[0] != "ready":
             raise ConfigError("The engine emulator did not start; its message is above.")
-        yield line[1]
+        urls.append(line[1])
+    return urls
+
+
+@contextmanager
+def _emulator(flags: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "gateway", "emulate", "--port", "0", "--model", MODEL, *flags]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own command
+    try:
+        yield process
     finally:
         process.terminate()
         try:
@@ -118,11 +148,12 @@ def served_model(url: str) -> str:
         raise ConfigError(f"{url}: no model to be had there: {error}") from error
 
 
-def _settings(folder: Path, port: int, urls: list[str], kind: str, model: str) -> dict[str, Any]:
+def _settings(folder: Path, port: int, pools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "server": {"port": port, "log_level": "warning", "cors_origins": ["*"]},
         "store": {"path": str(folder / "demo.db")},
-        "pools": [{"model": model, "engines": [{"url": url, "kind": kind} for url in urls]}],
+        "auth": {"admin_key": secrets.token_urlsafe(24)},
+        "pools": list(pools),
     }
 
 

@@ -19,6 +19,7 @@
     |   +-- RateLimited
     |   +-- TooManyStreams
     |   +-- QueueShareFull
+    |   +-- BurstRunning
     +-- Unavailable
     |   +-- QueueFull
     |   +-- NoEngineReady
@@ -158,6 +159,12 @@ class QueueShareFull(LimitExceeded):
     """The tenant's share of a pool's queue is full."""
 
     code = "queue_share_full"
+
+
+class BurstRunning(LimitExceeded):
+    """The demo sends one burst at a time."""
+
+    code = "burst_running"
 
 
 class Unavailable(GatewayError):

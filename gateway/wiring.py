@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from gateway.api.admin import admin_routers
+from gateway.api.admin_compare import Burst
 from gateway.api.app import Services, create_app
 from gateway.api.server import Server, TokenProtocol
 from gateway.clock import Clock, SystemClock
@@ -90,10 +91,16 @@ def open_stream_log(config: Streams) -> StreamLog:
     return MemoryStreamLog(limits) if config.path == ":memory:" else SqliteStreamLog(Path(config.path), limits)
 
 
-async def serve(config: Config, announce: Callable[[str, int], None], inherited: Sequence[socket.socket] = ()) -> None:
+async def serve(
+    config: Config,
+    announce: Callable[[str, int], None],
+    inherited: Sequence[socket.socket] = (),
+    burst: Burst | None = None,
+) -> None:
     """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen.
 
-    Listens on `inherited` sockets if there are any, else where the configuration says.
+    Listens on `inherited` sockets if there are any, else where the configuration says. `burst` is what `/admin/compare`
+    begins, if there is such a thing.
     """
     logger = set_up_logging(config.server.log_level)
     raise_file_limit(logger)
@@ -101,16 +108,24 @@ async def serve(config: Config, announce: Callable[[str, int], None], inherited:
         sockets = list(inherited) or bind(config.server.host, config.server.port)
         for each in sockets:
             stack.callback(each.close)
-        await _serve_on(sockets, config, logger, announce)
+        try:
+            await _serve_on(sockets, config, logger, announce, burst)
+        finally:
+            if burst is not None:
+                await burst.close()
 
 
 async def _serve_on(
-    sockets: list[socket.socket], config: Config, logger: logging.Logger, announce: Callable[[str, int], None]
+    sockets: list[socket.socket],
+    config: Config,
+    logger: logging.Logger,
+    announce: Callable[[str, int], None],
+    burst: Burst | None,
 ) -> None:
     seen = Seen(SystemClock(), logger, MetricsInstrument())
     instrument = Instruments(seen.metrics, LogInstrument(logger))
     dispatcher = build_dispatcher(config, seen.clock, instrument)
-    services, engines = build_services(config, dispatcher, seen, instrument)
+    services, engines = build_services(config, dispatcher, seen, instrument, burst)
     app = create_app(config.server, services, WEB_ROOT)
 
     drain = partial(_drain, dispatcher, engines, config.server.drain_s, logger)
@@ -125,7 +140,7 @@ async def _serve_on(
 
 
 def build_services(
-    config: Config, dispatcher: Dispatcher, seen: Seen, instrument: Instrument
+    config: Config, dispatcher: Dispatcher, seen: Seen, instrument: Instrument, burst: Burst | None
 ) -> tuple[Services, SharedEngines | None]:
     """What the application serves, with stores and engines of its own or shared ones."""
     clock = seen.clock
@@ -147,7 +162,7 @@ def build_services(
         render_metrics=seen.metrics.render,
         logger=seen.logger,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
-        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine),
+        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine, burst),
         background=() if shared is None or engines is None else (*shared.background, engines.run),
     )
     return services, engines
@@ -274,6 +289,7 @@ def _engine(model: str, number: int, config: EngineConfig) -> Engine:
         api_key=config.api_key,
         max_running=config.max_running,
         kv_tokens=config.kv_tokens,
+        priority=config.priority,
     )
     return make_engine(settings)
 

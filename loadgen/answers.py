@@ -17,6 +17,7 @@ from gateway.core.qoe import Delivery
 from gateway.core.units import CHARACTERS_PER_TOKEN
 from gateway.engines.sse import SseDecoder
 from gateway.errors import EngineFailed
+from loadgen.numbered import NumberedEvents
 
 DONE: Final = b"[DONE]"
 MAX_ERROR_BYTES: Final = 64 << 10
@@ -80,8 +81,9 @@ class Piece(msgspec.Struct, gc=False):
 class Answer:
     """Fed with the bytes of a response as they come; it takes memory for the pieces of one answer only."""
 
-    def __init__(self) -> None:
-        self._sse = SseDecoder()
+    def __init__(self, numbered: NumberedEvents | None = None) -> None:
+        """`numbered`: of a stream that can be left and read on."""
+        self._sse = SseDecoder() if numbered is None else numbered
         self._decode = msgspec.json.Decoder(_Chunk).decode
         self._hidden_ids = 0
         self.pieces: list[Piece] = []
@@ -128,6 +130,12 @@ class Answer:
         return max(counted, round(sum(self._tokens())) + self._hidden_ids)
 
     @property
+    def told(self) -> int | None:
+        """Tokens of all choices by their ids; None where one piece had none."""
+        counted = self.counting is Counting.IDS
+        return sum(piece.ids for piece in self.pieces) + self._hidden_ids if counted else None
+
+    @property
     def first_at(self) -> float | None:
         """When the first token came that the reader sees."""
         return self.pieces[0].at if self.pieces else None
@@ -139,6 +147,15 @@ class Answer:
     def deliveries(self, since: float) -> list[Delivery]:
         """What came when, in seconds after `since`."""
         return [Delivery(piece.at - since, units) for piece, units in zip(self.pieces, self._tokens(), strict=True)]
+
+    def stall(self, rate: float) -> tuple[float, float | None]:
+        """The longest time that a reader of `rate` units a second, having begun, had nothing to read, and its start."""
+        longest, since, end = 0.0, None, None
+        for piece, units in zip(self.pieces, self._tokens(), strict=True):
+            if end is not None and piece.at - end > longest:
+                longest, since = piece.at - end, end
+            end = max(piece.at, piece.at if end is None else end) + units / rate
+        return longest, since
 
     def _tokens(self) -> list[float]:
         """Tokens of each piece; parts of tokens where they are spread over the text."""

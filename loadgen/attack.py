@@ -31,13 +31,13 @@ PROCESS_START_S: Final = 2.0
 """How long a process may take to be ready for its part."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `attack`."""
-    parser.add_argument("--target", required=True, metavar="URL", help="the server, with or without /v1")
+def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """The command line of `attack`; without `required` a server need not be named."""
+    parser.add_argument("--target", required=required, metavar="URL", help="the server, with or without /v1")
     parser.add_argument("--key", metavar="KEY", help="API key of every client that has no other")
     parser.add_argument("--keys-file", type=Path, metavar="FILE", help="CSV of client,key")
     parser.add_argument("--admin-key", metavar="KEY", help="makes a key for each client at an Andante gateway")
-    parser.add_argument("--model", required=True, metavar="M")
+    parser.add_argument("--model", required=required, metavar="M")
     parser.add_argument("--completions", action="store_true", help="ask /v1/completions, not /v1/chat/completions")
     parser.add_argument(
         "--plain", action="store_true", help="send only what is in OpenAI's API: no exact lengths, no pace"
@@ -121,7 +121,7 @@ def resource_limit() -> None:
 def _perform_here(attack: Attack, start: float, live: bool) -> Outcome:
     async def performed() -> Outcome:
         sender = Sender(attack, start)
-        with Progress(sender) if live else contextlib.nullcontext():
+        with Progress({"live": sender}) if live else contextlib.nullcontext():
             return await run_loop(sender)
 
     return run_alone(performed())
@@ -152,14 +152,18 @@ def client_keys(args: argparse.Namespace, workload: Workload) -> Iterator[Mappin
 
 
 def config_of(args: argparse.Namespace, workload: Workload, attack: Attack) -> dict[str, Any]:
-    """What was asked for, but for the secrets."""
-    hidden = {"key", "admin_key", "keys_file", "run"}
-    given = {name: str(v) if isinstance(v, Path) else v for name, v in vars(args).items() if name not in hidden}
+    """What was asked for, and what came of it before the run."""
     calibration = attack.calibration
     return {
-        **given,
+        **asked(args),
         "workload": workload.name,
         "jobs": len(workload.requests),
         "prompt_tokens_per_word": calibration.per_word if calibration.measured else None,
         "prompt_tokens_overhead": calibration.overhead if calibration.measured else None,
     }
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """The command line, but for the secrets."""
+    hidden = {"key", "admin_key", "keys_file", "run"}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in vars(args).items() if name not in hidden}

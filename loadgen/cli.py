@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import accuracy, attack, gateways, overhead, profile, report, saturate, simulate
+from loadgen import accuracy, attack, burst, gateways, overhead, profile, report, saturate, simulate
 from loadgen.studies import command as study
 
 
@@ -26,6 +26,11 @@ def parser() -> argparse.ArgumentParser:
     live = commands.add_parser("attack", help="send a workload to a server and measure what its readers feel")
     attack.add_arguments(live)
     live.set_defaults(run=attack.run)
+    both = commands.add_parser(
+        "burst", help="send one burst to several models at once and print how their readers fare"
+    )
+    burst.add_arguments(both)
+    both.set_defaults(run=burst.run)
     most = commands.add_parser("saturate", help="find the highest load at which a goal holds")
     saturate.add_arguments(most)
     most.set_defaults(run=saturate.run)

@@ -159,14 +159,15 @@ class Target:
         self._idle: list[Connection] = []
         self._open: set[Connection] = set()
 
-    def request(self, method: str, path: str, body: bytes, key: str | None) -> bytes:
-        """A JSON request as bytes."""
+    def request(self, method: str, path: str, body: bytes, key: str | None, *more: str) -> bytes:
+        """A JSON request as bytes; `more` are further lines of its head."""
         lines = [
             f"{method} {self._path}{path} HTTP/1.1",
             f"host: {self._netloc}",
             "content-type: application/json",
             f"content-length: {len(body)}",
             *([f"authorization: Bearer {key}"] if key else ()),
+            *more,
         ]
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 

@@ -7,14 +7,18 @@ Goodput counts the jobs that finished within every objective that was set, per s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from loadgen.histogram import Histogram
+from loadgen.live_job import Tally
 from loadgen.measures import percentile, summarise
 from loadgen.records import JobRecord
 from loadgen.sender import Outcome
+
+STALL_S: Final = 1.0
+"""A silence that a reader notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ def live_figures(outcome: Outcome, objectives: Objectives) -> dict[str, Any]:
         "tpot_p99_ms": _ms(percentile(tpot, 99)),
         **_inter_token(outcome.tally.itl),
         **_end_to_end(records),
+        **_stalls(records),
         "goodput_per_s": sum(map(objectives.kept, records)) / span_s if span_s else None,
+        **_coming_back(outcome.tally),
         "tokens_counted_by": dict(outcome.tally.counting),
         "lag_p50_ms": _ms(lag.percentile(50)),
         "lag_p99_ms": _ms(lag.percentile(99)),
@@ -66,12 +72,28 @@ def live_figures(outcome: Outcome, objectives: Objectives) -> dict[str, Any]:
     }
 
 
+def _coming_back(tally: Tally) -> dict[str, int | None]:
+    """None where nobody came back to an answer."""
+    counts: dict[str, int | None] = {"came_back": tally.returns, "lost_text": tally.lost, "doubled_text": tally.doubled}
+    return counts if tally.returns else dict.fromkeys(counts)
+
+
 def _inter_token(itl: Histogram) -> dict[str, float | None]:
     return {
         "itl_mean_ms": _ms(itl.mean_s),
         "itl_median_ms": _ms(itl.percentile(50)),
         "itl_std_ms": _ms(itl.deviation_s),
         "itl_p99_ms": _ms(itl.percentile(99)),
+    }
+
+
+def _stalls(records: Sequence[JobRecord]) -> dict[str, float | None]:
+    """The longest silence of each reader who had begun; not of who looked away, whose silences are their own."""
+    stalls = np.array([record.stall_s for record in records if record.stall_s is not None])
+    return {
+        "stall_p99_s": percentile(stalls, 99),
+        "worst_stall_s": percentile(stalls, 100),
+        "stalled_share": float((stalls > STALL_S).mean()) if len(stalls) else None,
     }
 
 

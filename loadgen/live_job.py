@@ -11,9 +11,11 @@ from gateway.core.qoe import Ending, exact_qoe
 from loadgen.answers import MAX_ERROR_BYTES, Answer, error_of
 from loadgen.histogram import Histogram
 from loadgen.network import Network
+from loadgen.numbered import NumberedEvents
 from loadgen.records import JobRecord, Outcome
 from loadgen.workload import Request
 
+OK: Final = 200
 REFUSALS: Final = frozenset({429, 503, 504})
 """Statuses of a server that is there and has no room: the job counts as rejected. Others are failures."""
 
@@ -58,6 +60,10 @@ class Tally:
     itl: Histogram = field(default_factory=Histogram)
     lag: Histogram = field(default_factory=Histogram)
     counting: dict[str, int] = field(default_factory=dict)
+    returns: int = 0
+    lost: int = 0
+    doubled: int = 0
+    """Readers' returns that were served; events or tokens that readers who came back never got, or got twice."""
 
     def merge(self, other: "Tally") -> None:
         """Add another process's."""
@@ -65,6 +71,9 @@ class Tally:
         self.lag.merge(other.lag)
         for name, count in other.counting.items():
             self.counting[name] = self.counting.get(name, 0) + count
+        self.returns += other.returns
+        self.lost += other.lost
+        self.doubled += other.doubled
 
 
 class LiveJob:
@@ -74,12 +83,15 @@ class LiveJob:
         """`planned` is the arrival by the clock: what is measured counts from there, whenever it was sent."""
         self.request = request
         self.planned = planned
-        self.answer = Answer()
+        self.numbered = NumberedEvents() if request.reader.gone else None
+        self.answer = Answer(self.numbered)
+        self.stream_id: str | None = None
         self.over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.ended = planned
         self.network: Network | None = None
         self._status = 0
         self._queue_s: float | None = None
+        self._returns = 0
         self._refusal = b""
         self._outcome: Outcome | None = None
         self._error: str | None = None
@@ -88,11 +100,15 @@ class LiveJob:
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self._status = status
+        if self.numbered is not None:
+            if self.stream_id is not None and status == OK:
+                self._returns += 1
+            self.stream_id = headers.get(b"x-stream-id", b"").decode("latin-1") or None
         queue_ms = headers.get(b"x-queue-ms", b"")
         self._queue_s = int(queue_ms) / 1000 if queue_ms.isdigit() else None
 
     def body(self, data: bytes, now: float) -> None:
-        if self._status == 200:
+        if self._status == OK:
             for part, at in ((data, now),) if self.network is None else self.network.arrivals(data, now):
                 self.answer.feed(part, at)
         elif len(self._refusal) < MAX_ERROR_BYTES:
@@ -101,7 +117,7 @@ class LiveJob:
     def end(self, now: float) -> None:
         if self.network is not None:
             now = max(now, self.network.free_at)
-        if self._status != 200:
+        if self._status != OK:
             code = error_of(self._refusal)
             kind = f"{self._status} {code}" if code else str(self._status)
             self.close("rejected" if self._status in REFUSALS else "failed", now, kind)
@@ -123,12 +139,22 @@ class LiveJob:
         self.over = asyncio.get_running_loop().create_future()
         return self
 
+    def cut(self) -> None:
+        """The reader has closed the connection and will be back."""
+        if self.numbered is not None:
+            self.numbered.cut()
+
     def close(self, outcome: Outcome, now: float, error: str | None = None) -> None:
         """The first end counts."""
         if self._outcome is None:
             self._outcome, self._error, self.ended = outcome, error, now
             if not self.over.done():
                 self.over.set_result(True)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it goes on."""
+        return self._outcome
 
     # ---- afterwards
 
@@ -139,8 +165,10 @@ class LiveJob:
         if answer.pieces:
             tally.counting[answer.counting] = tally.counting.get(answer.counting, 0) + 1
         self._gaps(tally.itl)
+        self._completeness(tally)
         usage = answer.usage
         first, last = answer.first_at, answer.last_at
+        stall_s, stalled = answer.stall(pace.rate) if pace.paced and not request.reader.absent else (None, None)
         return JobRecord(
             index=request.index,
             client=request.client,
@@ -158,6 +186,8 @@ class LiveJob:
             ended_s=self.ended - start,
             produced=answer.produced,
             qoe=self._qoe(outcome),
+            stall_s=stall_s,
+            stalled_s=None if stalled is None else stalled - start,
             error=self._error,
         )
 
@@ -165,9 +195,19 @@ class LiveJob:
         """As the reader had it, behind a pacer in the client."""
         endings = {"finished": Ending.FINISHED, "left": Ending.LEFT}
         ending = endings.get(outcome, Ending.FAILED)
-        away = self.request.reader.away
+        away = self.request.reader.absent
         deliveries = self.answer.deliveries(self.planned)
         return exact_qoe(self.request.pace, deliveries, ending, self.ended - self.planned, away)
+
+    def _completeness(self, tally: Tally) -> None:
+        """Of one who came back: by the events' numbers, and once it is whole by the server's own count of tokens."""
+        if self.numbered is None or not self._returns:
+            return
+        told, usage = self.answer.told, self.answer.usage
+        more = usage.completion_tokens - told if self._outcome == "finished" and usage and told is not None else 0
+        tally.returns += self._returns
+        tally.lost += self.numbered.lost + max(0, more)
+        tally.doubled += self.numbered.doubled + max(0, -more)
 
     def _gaps(self, histogram: Histogram) -> None:
         """Time between tokens: those that came together are 0 apart."""

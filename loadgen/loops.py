@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -17,6 +18,8 @@ from loadgen.connections import clock
 from loadgen.records import JobRecord
 from loadgen.sender import Outcome, Sender
 from loadgen.workload import Request
+
+T = TypeVar("T")
 
 
 async def run_loop(sender: Sender) -> Outcome:
@@ -28,18 +31,14 @@ async def run_loop(sender: Sender) -> Outcome:
 async def open_loop(sender: Sender) -> Outcome:
     """Every request at its planned time, whatever became of the ones before. Returns when all have ended."""
     watch = _Watch()
-    tasks: set[asyncio.Task[JobRecord]] = set()
     try:
-        for request in sender.attack.requests:
-            message = sender.message(request)
-            await sender.due(request)
-            task = asyncio.create_task(sender.send(request, message))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        while tasks:
-            await asyncio.wait(tasks)
+        async with asyncio.TaskGroup() as group:  # a fault of the generator's own ends the run: no job may be missing
+            for request in sender.attack.requests:
+                message = sender.message(request)
+                await sender.due(request)
+                group.create_task(sender.send(request, message))
     finally:
-        await _ended(tasks, sender)
+        sender.close()
     return watch.done(sender)
 
 
@@ -53,11 +52,12 @@ async def closed_loop(sender: Sender, think_s: float) -> Outcome:
     clients: dict[str, list[Request]] = {}
     for request in sender.attack.requests:
         clients.setdefault(request.client, []).append(request)
-    tasks = {asyncio.create_task(_session(sender, requests, think_s)) for requests in clients.values()}
     try:
-        await asyncio.gather(*tasks)
+        async with asyncio.TaskGroup() as group:
+            for requests in clients.values():
+                group.create_task(_session(sender, requests, think_s))
     finally:
-        await _ended(tasks, sender)
+        sender.close()
     return watch.done(sender)
 
 
@@ -94,15 +94,7 @@ class _Watch:
         return outcome
 
 
-async def _ended(tasks: set[asyncio.Task[JobRecord]] | set[asyncio.Task[None]], sender: Sender) -> None:
-    """However the run ended: no task and no connection stays."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    sender.close()
-
-
-def run_alone(measuring: Coroutine[None, None, Outcome]) -> Outcome:
+def run_alone(measuring: Coroutine[Any, Any, T]) -> T:
     """Run on an event loop of its own, without pauses for garbage.
 
     A full collection looks through everything that was ever imported, a tenth of a second in which no time is taken.

@@ -28,7 +28,7 @@ class Network:
         self._dead = False
         self.free_at = 0.0
         """When the last byte will have come through."""
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: list[tuple[float, asyncio.TimerHandle]] = []
         for begin, end in reader.outages:
             if planned + end > clock():
                 self._later(planned + begin, self._die)
@@ -52,7 +52,7 @@ class Network:
 
     def close(self) -> None:
         """The answer is over; the connection is used again at its full speed."""
-        for timer in self._timers:
+        for _, timer in self._timers:
             timer.cancel()
         self._connection.resume_reading()
 
@@ -69,6 +69,7 @@ class Network:
             self._connection.resume_reading()
 
     def _later(self, moment: float, what: Callable[[], None]) -> None:
-        loop = asyncio.get_running_loop()
-        self._timers = [timer for timer in self._timers if timer.when() > loop.time() and not timer.cancelled()]
-        self._timers.append(loop.call_later(max(0.0, moment - clock()), what))
+        now = clock()
+        self._timers = [each for each in self._timers if each[0] > now]
+        timer = asyncio.get_running_loop().call_later(max(0.0, moment - now), what)
+        self._timers.append((moment, timer))

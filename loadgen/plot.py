@@ -112,6 +112,20 @@ def ttft_distribution(runs: Mapping[str, Sequence[JobRecord]]) -> Figure:
         shares = np.arange(1, len(times) + 1) / max(1, len(records))
         axes.step(np.maximum(times, 0.01), shares, where="post", label=name, **_look(number))
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(0, 1.03)
+    _legend(axes)
+    return figure
+
+
+def qoe_distribution(runs: Mapping[str, Sequence[JobRecord]]) -> Figure:
+    """The share of all jobs that have at least so good a QoE: who is high up to the right serves more readers well."""
+    figure, axes = _axes("QoE", "share of jobs with at least that")
+    for number, (name, records) in enumerate(runs.items()):
+        values = sorted((record.qoe for record in records), reverse=True)
+        shares = np.arange(1, len(values) + 1) / max(1, len(values))
+        axes.step([1.0, *values, 0.0], [0.0, *shares, 1.0], where="post", label=name, **_look(number))
+    axes.set_xlim(0, 1.0)
     axes.set_ylim(0, 1.03)
     _legend(axes)
     return figure

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 from loadgen.connections import clock
@@ -14,10 +15,10 @@ RECENT: Final = 200
 
 
 class Progress:
-    """Writes one line on standard error over and over, while it is entered."""
+    """Writes one line on standard error over and over, while it is entered: of one attack, or of several by name."""
 
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
+    def __init__(self, senders: Mapping[str, Sender]) -> None:
+        self._senders = senders
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> "Progress":
@@ -30,9 +31,18 @@ class Progress:
         sys.stderr.write("\n")
 
     def _tick(self) -> None:
-        sys.stderr.write(f"\r\x1b[K{line(self._sender)}")
+        sys.stderr.write(f"\r\x1b[K{lines(self._senders)}")
         sys.stderr.flush()
         self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._tick)
+
+
+def lines(senders: Mapping[str, Sender]) -> str:
+    """All about one attack; of several, side by side, what differs."""
+    first, *others = senders.values()
+    if not others:
+        return line(first)
+    parts = (f"{name}: open {each.open}{_recent(each.outcome.records[-RECENT:])}" for name, each in senders.items())
+    return "  |  ".join([f"{max(0.0, clock() - first.start):5.0f} s", *parts])
 
 
 def line(sender: Sender) -> str:

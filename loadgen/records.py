@@ -27,6 +27,8 @@ class JobRecord:
     `ttft_due_s` and `rate` are its pace (seconds after arrival, units per second). `qoe` counts as
     gateway/core/qoe.py says: 0 for a job that failed or was rejected. `stall_after_pause_s` is the longest time that
     its reader, having begun, had nothing to read because of a pause; `reprefilled_tokens` were computed once more.
+    `stall_s` is the longest time of that kind whatever the cause, begun at `stalled_s`: what a client sees. None of
+    readers who looked away.
     `policy` tells apart the jobs of several simulations in one file.
     """
 
@@ -48,6 +50,8 @@ class JobRecord:
     qoe: float = 0.0
     pauses: int | None = None
     stall_after_pause_s: float | None = None
+    stall_s: float | None = None
+    stalled_s: float | None = None
     reprefilled_tokens: int | None = None
     engine: str | None = None
     error: str | None = None

@@ -60,6 +60,7 @@ def figures_of(policies: Mapping[str, Any], records: Mapping[str, Sequence[JobRe
     """Caption -> figure, of what there is: records, and each policy's `gap_series` of (time, gap)."""
     figures: dict[str, Any] = {}
     if records:
+        figures["Quality of experience"] = plot.qoe_distribution(records)
         figures["Time to first token"] = plot.ttft_distribution(records)
         figures["Time to first token per tenant"] = plot.ttft_by_tenant(records)
     for name, jobs in records.items():

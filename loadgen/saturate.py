@@ -1,82 +1,155 @@
-"""`python -m loadgen saturate`: how much of a load a server carries before its readers notice."""
+"""`python -m loadgen saturate`: how many readers a server carries before they notice, by load after load.
+
+The server is one that runs (`--target`), or one on a virtual clock (`--engine`), there under several policies.
+"""
 
 import argparse
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loadgen import attack
+from loadgen import attack, simulate
 from loadgen.connections import TargetError
 from loadgen.keys import NoKeys
 from loadgen.live_figures import live_figures
 from loadgen.plot import qoe_against_load, save
-from loadgen.saturation import Goal, GoalError, readers, saturate
+from loadgen.saturation import Goal, GoalError, Saturation, readers, saturate
 from loadgen.sender import Attack
+from loadgen.simulator.setup import Setup
+from loadgen.simulator.world import World
 from loadgen.tables import side_by_side, terminal
+from loadgen.workload import Workload
 from loadgen.workload_args import WorkloadError, workload_from
+
+Serve = Callable[[Workload], Mapping[str, Any]]
+"""A workload served: its figures."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command line of `saturate`: that of `attack`, a goal and bounds."""
-    attack.add_arguments(parser)
+    """The command line of `saturate`: that of `attack` or of `simulate`, a goal and bounds."""
+    attack.add_arguments(parser, required=False)
+    simulate.add_setup_arguments(parser, policies="fcfs,fair_qoe", engine=None)
     parser.add_argument("--goal", default="avg_qoe>=0.95", metavar="MEASURE>=VALUE", help="or <=; any figure of a run")
     parser.add_argument("--low", type=float, default=0.25, metavar="X", help="begin at X times the workload (0.25)")
     parser.add_argument("--high", type=float, default=16.0, metavar="X", help="never more than X times (16)")
     parser.add_argument("--steps", type=int, default=4, metavar="N", help="halvings of the last interval (4)")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curve")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curves")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search, print what was found, write the curve; 1 with a reason if it cannot be done, 2 if even --low missed."""
+    """Search, print what was found, write the curves; 1 with a reason if it cannot be done, 2 if even --low missed."""
     try:
         goal = Goal.of(args.goal)
         workload = workload_from(args)
-        with attack.client_keys(args, workload) as keys:
-            prepared = attack.calibrated(attack.attack_of(args, workload, keys))
-            search = _Search(args, goal, prepared)
-            found = saturate(search.measure, goal, low=args.low, high=args.high, steps=args.steps)
-    except (WorkloadError, NoKeys, TargetError, GoalError) as problem:
+        with servers(args, workload) as found:
+            searches = [Search(name, goal, partial(workload_at, args), serve) for name, serve in found.items()]
+            for search in searches:
+                search.run(low=args.low, high=args.high, steps=args.steps)
+    except (WorkloadError, NoKeys, TargetError, GoalError, ValueError) as problem:
         print(f"saturate: {problem}", file=sys.stderr)
         return 1
-    curve = [(search.readers[scale], found.points[scale].get(goal.measure)) for scale in sorted(found.points)]
-    best = None if found.kept is None else found.points[found.kept]
-    if args.json is not None:
-        config = {**attack.config_of(args, workload, prepared), "kept": found.kept, "missed": found.missed}
-        policies = {"live": {**(best or {}), "load_curve": curve}}
-        args.json.write_text(json.dumps({"config": config, "policies": policies}, indent=2), encoding="utf-8")
-    if args.svg is not None:
-        known = [(load, value) for load, value in curve if value is not None]
-        save(qoe_against_load({"live": known}, measure=goal.measure, goal=goal.bound), args.svg)
-    if best is None or found.kept is None:
-        print(f"saturate: {args.goal} does not even hold at {args.low:g} times the workload", file=sys.stderr)
-        return 2
-    print(terminal(side_by_side({f"x{found.kept:.3g}": best})))
-    beyond = "no more was tried" if found.missed is None else f"missed at {search.readers[found.missed]:.1f}"
-    print(f"{args.goal} holds up to {search.readers[found.kept]:.1f} readers at once ({beyond})")
-    return 0
+    write(args, workload, goal, searches)
+    best = {f"{each.name} x{each.found.kept:.3g}": each.best for each in searches if each.found.kept is not None}
+    if best:
+        print(terminal(side_by_side(best)))
+    for each in searches:
+        print(each.summary(args.goal))
+    return 0 if len(best) == len(searches) else 2
 
 
-class _Search:
-    """Runs the workload at one load after another and says how each went."""
+def workload_at(args: argparse.Namespace, scale: float) -> Workload:
+    """The workload at `scale` times the load that the command line asks for."""
+    return workload_from(argparse.Namespace(**{**vars(args), "rate_scale": args.rate_scale * scale}))
 
-    def __init__(self, args: argparse.Namespace, goal: Goal, prepared: Attack) -> None:
-        self.readers: dict[float, float] = {}
-        self._args, self._goal, self._prepared = args, goal, prepared
+
+@contextmanager
+def servers(args: argparse.Namespace, workload: Workload) -> Iterator[Mapping[str, Serve]]:
+    """What is searched, by name. ValueError unless there is one of --target and --engine."""
+    if (args.target is None) == (args.engine is None):
+        raise ValueError("give a server by --target and --model, or an engine to simulate by --engine")
+    if args.target is None:
+        yield {name: partial(simulated, simulate.setup_of(args, name)) for name in simulate.policies_of(args.policy)}
+        return
+    if args.model is None:
+        raise ValueError("--target needs --model")
+    with attack.client_keys(args, workload) as keys:
+        yield {"live": partial(attacked, args, attack.calibrated(attack.attack_of(args, workload, keys)))}
+
+
+def simulated(setup: Setup, workload: Workload) -> Mapping[str, Any]:
+    """On a virtual clock."""
+    served = World(workload, setup).run()
+    return simulate.figures_of(served, served.records())
+
+
+def attacked(args: argparse.Namespace, prepared: Attack, workload: Workload) -> Mapping[str, Any]:
+    """Over the network."""
+    outcome = attack.perform(replace(prepared, requests=workload.requests), args.processes, sys.stderr.isatty())
+    if outcome.bottleneck is not None:
+        print(f"the generator may be the bottleneck: {outcome.bottleneck}", file=sys.stderr)
+    return live_figures(outcome, attack.objectives(args))
+
+
+@dataclass(slots=True)
+class Search:
+    """One server at one load after another; `readers` has how many read at once at each."""
+
+    name: str
+    goal: Goal
+    workload_at: Callable[[float], Workload]
+    serve: Serve
+    found: Saturation = field(default_factory=Saturation)
+    readers: dict[float, float] = field(default_factory=dict)
+
+    def run(self, *, low: float, high: float, steps: int) -> None:
+        """Search between `low` and `high` times the workload."""
+        self.found = saturate(self.measure, self.goal, low=low, high=high, steps=steps)
 
     def measure(self, scale: float) -> Mapping[str, Any]:
-        """The figures at `scale` times the workload's own load."""
-        args = argparse.Namespace(**{**vars(self._args), "rate_scale": self._args.rate_scale * scale})
-        workload = workload_from(args)
+        """The figures at `scale` times the workload's own load; a line tells them."""
+        workload = self.workload_at(scale)
         self.readers[scale] = readers(workload)
-        attacked = replace(self._prepared, requests=workload.requests)
-        outcome = attack.perform(attacked, args.processes, sys.stderr.isatty())
-        figures = live_figures(outcome, attack.objectives(args))
-        value = figures.get(self._goal.measure)
+        figures = self.serve(workload)
+        value = figures.get(self.goal.measure)
         shown = "unknown" if value is None else f"{value:.4g}"
-        print(f"x{scale:.3g}: {self.readers[scale]:.1f} readers at once, {self._goal.measure} {shown}", flush=True)
-        if outcome.bottleneck is not None:
-            print(f"the generator may be the bottleneck: {outcome.bottleneck}", file=sys.stderr)
+        where = f"{self.name} x{scale:.3g}: {self.readers[scale]:.1f} readers at once"
+        print(f"{where}, {self.goal.measure} {shown}", file=sys.stderr, flush=True)
         return figures
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """The figures at the highest load that kept the goal; empty if none did."""
+        return {} if self.found.kept is None else self.found.points[self.found.kept]
+
+    @property
+    def curve(self) -> list[tuple[float, float | None]]:
+        """(readers at once, the goal's measure), by load."""
+        points = self.found.points
+        return [(self.readers[scale], points[scale].get(self.goal.measure)) for scale in sorted(points)]
+
+    def summary(self, goal: str) -> str:
+        """In one sentence."""
+        kept, missed = self.found.kept, self.found.missed
+        if kept is None:
+            return f"{self.name}: {goal} does not even hold at {min(self.readers.values()):.1f} readers at once"
+        beyond = "no more was tried" if missed is None else f"missed at {self.readers[missed]:.1f}"
+        return f"{self.name}: {goal} holds up to {self.readers[kept]:.1f} readers at once ({beyond})"
+
+
+def write(args: argparse.Namespace, workload: Workload, goal: Goal, searches: list[Search]) -> None:
+    """The files that were asked for."""
+    if args.json is not None:
+        policies = {
+            each.name: {**each.best, "load_curve": each.curve, "kept": each.found.kept, "missed": each.found.missed}
+            for each in searches
+        }
+        config = {**attack.asked(args), "workload": workload.name}
+        args.json.write_text(json.dumps({"config": config, "policies": policies}, indent=2), encoding="utf-8")
+    if args.svg is not None:
+        curves = {each.name: [(at, y) for at, y in each.curve if y is not None] for each in searches}
+        save(qoe_against_load(curves, measure=goal.measure, goal=goal.bound), args.svg)

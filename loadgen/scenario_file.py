@@ -77,7 +77,8 @@ class Readers(Strict):
 
     A share of them hides the page again and again: in sight for `visible_s` on average, then away for `hidden_s`.
     Another share leaves for good, after `leaves_after_s` on average. A share has a `lossy` network, through which
-    nothing comes for `outage_s` every `outage_every_s`, and a share a `slow` one of `bytes_per_s`. All times are
+    nothing comes for `outage_s` every `outage_every_s`, and a share a `slow` one of `bytes_per_s`. A share is
+    `returning`: connected for `stays_s` on average, then gone for `gone_s`, then back to read on. All times are
     exponential.
     """
 
@@ -91,6 +92,9 @@ class Readers(Strict):
     outage_s: Positive = 1.0
     slow: Share = 0.0
     bytes_per_s: Positive = 2000.0
+    returning: Share = 0.0
+    stays_s: Positive = 15.0
+    gone_s: Positive = 10.0
 
 
 class Tenant(Strict):

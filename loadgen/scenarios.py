@@ -188,7 +188,9 @@ def _reader(readers: Readers, draw: random.Random) -> Reader:
     lossy = readers.lossy > 0 and draw.random() < readers.lossy
     outages = _spans(readers.outage_every_s, readers.outage_s, draw) if lossy else ()
     slow = readers.slow > 0 and draw.random() < readers.slow
-    return Reader(away, leaves_after_s, outages, readers.bytes_per_s if slow else None)
+    returning = readers.returning > 0 and draw.random() < readers.returning
+    gone = _spans(readers.stays_s, readers.gone_s, draw) if returning else ()
+    return Reader(away, leaves_after_s, outages, readers.bytes_per_s if slow else None, gone)
 
 
 def _spans(apart_s: float, length_s: float, draw: random.Random) -> Away:

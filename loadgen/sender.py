@@ -88,7 +88,8 @@ class Sender:
         words = attack.calibration.words(request.input_tokens)
         body = attack.asking.body(request, prompt(words, f"{attack.seed}:{request.index}"))
         key = attack.keys.get(request.client, attack.key)
-        return self._target.request("POST", attack.asking.path, body, key)
+        resumable = ("x-stream-resumable: 1",) if request.reader.gone else ()
+        return self._target.request("POST", attack.asking.path, body, key, *resumable)
 
     async def due(self, request: Request) -> None:
         """Return when a request is due, and note how late that is; other tasks get their turn in any case."""
@@ -112,20 +113,55 @@ class Sender:
     async def _followed(self, job: LiveJob, message: bytes) -> None:
         leaves = job.request.reader.leaves_after_s
         patience = self.attack.timeout_s if leaves is None else min(leaves, self.attack.timeout_s)
-        connection: Connection | None = None
         try:
             async with asyncio.timeout(job.planned + patience - clock()):
-                connection = await self._target.connection()
-                if not await _answered(job, message, connection):
-                    connection = await self._target.connection(fresh=True)
-                    await _answered(job.again(), message, connection)
+                await self._visits(job, message)
         except TimeoutError:
-            if connection is not None:
-                connection.abort()
             gone = patience == leaves
             job.close("left" if gone else "failed", clock(), None if gone else "timeout")
         except OSError as problem:
             job.close("failed", clock(), f"connect: {problem.strerror or type(problem).__name__}")
+
+    async def _visits(self, job: LiveJob, message: bytes) -> None:
+        """All connections of a reader who goes and comes back; one, of everybody else."""
+        for left, back in job.request.reader.gone:
+            if await self._read(job, message, job.planned + left):
+                return
+            if job.stream_id is None:
+                job.close("left", clock(), "nothing to come back to")
+                return
+            await asyncio.sleep(max(0.0, job.planned + back - clock()))
+            message = self._returning(job, job.stream_id)
+            job.again()
+        await self._read(job, message, None)
+
+    async def _read(self, job: LiveJob, message: bytes, until: float | None) -> bool:
+        """Whether the answer ended before `until`; if not, the connection is closed then."""
+        connection: Connection | None = None
+        over = False
+        visit = asyncio.timeout(None if until is None else until - clock())
+        try:
+            async with visit:
+                connection = await self._target.connection()
+                if not await _answered(job, message, connection):
+                    connection = await self._target.connection(fresh=True)
+                    await _answered(job.again(), message, connection)
+                over = True
+        except TimeoutError:
+            if not visit.expired():
+                raise
+            job.cut()
+        finally:
+            if connection is not None and not over:
+                connection.abort()
+        return over
+
+    def _returning(self, job: LiveJob, stream_id: str) -> bytes:
+        """The request that reads a stream on."""
+        last = job.numbered.last if job.numbered is not None else 0
+        behind = (f"last-event-id: {last}",) if last else ()
+        key = self.attack.keys.get(job.request.client, self.attack.key)
+        return self._target.request("GET", f"/v1/streams/{stream_id}", b"", key, *behind)
 
     def close(self) -> None:
         """Abort what is open."""

@@ -5,12 +5,13 @@ One seed gives one run, so two policies differ by what they decide and by nothin
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.core.qoe import Delivery
 from gateway.core.tuning import Tuning
@@ -26,25 +27,35 @@ from loadgen.tables import side_by_side, terminal
 from loadgen.workload import Workload
 from loadgen.workload_args import WorkloadError, add_workload_arguments, workload_from
 
+ENGINE: Final = re.compile(rf"(?P<name>{'|'.join(PROFILES)})(:(?P<seats>[0-9]{{1,6}}))?(x(?P<count>[0-9]{{1,4}}))?")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `simulate`."""
     add_workload_arguments(parser)
+    add_setup_arguments(parser, policies="fcfs,vtc,andes,fair_qoe", engine="h100-8b")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="the figures of every policy")
+    parser.add_argument("--records", type=Path, metavar="FILE", help="a row per job and policy, CSV or CSV.gz")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page with tables and figures")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="every figure as SVG and PNG")
+
+
+def add_setup_arguments(parser: argparse.ArgumentParser, *, policies: str, engine: str | None) -> None:
+    """Policies, engines, gateways and the knobs; `saturate` has the same."""
     parser.add_argument(
-        "--policy", default="fcfs,vtc,andes,fair_qoe", metavar="P[,P...]", help=f"of {', '.join(RULES)}, rpm(N)"
+        "--policy", default=policies, metavar="P[,P...]", help=f"of {', '.join(RULES)}, rpm(N) ({policies})"
     )
     parser.add_argument(
-        "--engine", default="h100-8b", metavar="PROFILE[xN]", help=f"N engines (1) of {', '.join(PROFILES)}"
+        "--engine",
+        default=engine,
+        metavar="PROFILE[:SEATS][xN]",
+        help=f"N engines (1) of {', '.join(PROFILES)}; SEATS answers at once, where not the profile's own",
     )
     parser.add_argument("--gateways", type=int, default=1, metavar="G", help="gateways that share the engines (1)")
     parser.add_argument("--staleness-s", type=float, default=0.05, metavar="S", help="how late they hear of each other")
     parser.add_argument("--slack-s", type=float, metavar="S", help="fair_qoe's knob")
     parser.add_argument("--tick-s", type=float, metavar="S", help="how often a contended pool decides again")
     parser.add_argument("--horizon-s", type=float, metavar="S", help="how far ahead a gain looks")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="the figures of every policy")
-    parser.add_argument("--records", type=Path, metavar="FILE", help="a row per job and policy, CSV or CSV.gz")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="one self-contained page with tables and figures")
-    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="every figure as SVG and PNG")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -108,16 +119,16 @@ def policies_of(text: str) -> list[str]:
 
 
 def engines_of(text: str) -> tuple[Profile, ...]:
-    """`PROFILE[xN]`, several with commas between. ValueError for a profile that nobody knows, or no engine."""
+    """`PROFILE[:SEATS][xN]`, several with commas between. ValueError for an unknown profile, or no engine or seat."""
     engines: list[Profile] = []
     for part in text.split(","):
-        name, count = part.strip(), 1
-        if name not in PROFILES:
-            name, _, number = part.strip().rpartition("x")
-            if name not in PROFILES or not number.isdecimal() or not int(number):
-                raise ValueError(f"--engine {part}: not PROFILE[xN] with a profile of {', '.join(PROFILES)}")
-            count = int(number)
-        engines += [PROFILES[name]] * count
+        found = ENGINE.fullmatch(part.strip())
+        if found is None or found["seats"] == "0" or found["count"] == "0":
+            raise ValueError(f"--engine {part}: not PROFILE[:SEATS][xN] with a profile of {', '.join(PROFILES)}")
+        profile = PROFILES[found["name"]]
+        if found["seats"] is not None:
+            profile = replace(profile, max_num_seqs=int(found["seats"]))
+        engines += [profile] * int(found["count"] or 1)
     return tuple(engines)
 
 
@@ -150,7 +161,7 @@ def timeline_of(name: str, served: Run) -> dict[str, Any]:
         return {}
     request = job.request
     deliveries = [Delivery(at - request.arrived_s) for at in job.times()]
-    figure = plot.job_timeline(request.pace, deliveries, away=request.reader.away)
+    figure = plot.job_timeline(request.pace, deliveries, away=request.reader.absent)
     return {f"One job's timeline, {name} (paused {job.pauses} times)": figure}
 
 

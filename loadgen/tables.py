@@ -30,7 +30,12 @@ ROWS: Final[Sequence[tuple[str, str, str]]] = (
     ("output_tok_s", "output tokens/s", ",.0f"),
     ("preemptions_per_job", "preemptions per job", ".2f"),
     ("worst_stall_after_pause_s", "worst stall after a pause (s)", ".2f"),
+    ("stalled_share", "share of readers who stalled for 1 s", ".1%"),
+    ("worst_stall_s", "worst stall (s)", ".2f"),
     ("plan_ms_p50", "plan p50 (ms)", ".3f"),
+    ("came_back", "readers' returns", ",.0f"),
+    ("lost_text", "text lost to who came back (events)", ",.0f"),
+    ("doubled_text", "text that they got twice (events)", ",.0f"),
     ("lag_p99_ms", "generator lag p99 (ms)", ".2f"),
 )
 """The measures that a table shows: key, words, format."""

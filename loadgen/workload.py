@@ -16,6 +16,8 @@ Away = tuple[tuple[float, float], ...]
 class Reader:
     """Who waits for an answer: away in these intervals, and gone for good after `leaves_after_s` (None: stays).
 
+    In `gone` the connection is closed, and the answer is read on over a new one; nobody looks meanwhile.
+
     In `outages` nothing gets through the reader's network, and what was held back comes at their end. `bytes_per_s` is
     the most that it carries (None: no limit).
     """
@@ -24,6 +26,18 @@ class Reader:
     leaves_after_s: float | None = None
     outages: Away = ()
     bytes_per_s: float | None = None
+    gone: Away = ()
+
+    @property
+    def absent(self) -> Away:
+        """When nobody looks, for either reason."""
+        spans: list[tuple[float, float]] = []
+        for left, back in sorted(self.away + self.gone):
+            if spans and left <= spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(back, spans[-1][1]))
+            else:
+                spans.append((left, back))
+        return tuple(spans)
 
 
 @dataclass(frozen=True, slots=True)

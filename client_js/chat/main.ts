@@ -2,7 +2,7 @@
 
 import { watchVisibility } from "../src/dom.ts";
 import { App } from "./app.ts";
-import { describe, loadKey, loadSettings, saveKey, saveSettings } from "./settings.ts";
+import { describe, loadAdminKey, loadKey, loadSettings, saveAdminKey, saveKey, saveSettings } from "./settings.ts";
 import { SpeedPanel } from "./speed.ts";
 import { Store } from "./store.ts";
 import { byId } from "./ui.ts";
@@ -12,12 +12,14 @@ const keyField = byId<HTMLInputElement>("key");
 const modelField = byId<HTMLSelectElement>("model");
 const message = byId<HTMLTextAreaElement>("message");
 
-/** A link from the demo carries the key behind the #, which no server sees; it does not stay in the address bar. */
-function takeKeyFromLink(): void {
-  const found = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (!found) return;
-  saveKey(found, settings.remember);
-  history.replaceState(null, "", location.pathname);
+/** A link from the demo carries keys behind the #, which no server sees; they do not stay in the address bar. */
+function takeKeysFromLink(): void {
+  const carried = new URLSearchParams(location.hash.slice(1));
+  const found = carried.get("key");
+  const admin = carried.get("admin");
+  if (found) saveKey(found, settings.remember);
+  if (admin) saveAdminKey(admin);
+  if (found || admin) history.replaceState(null, "", location.pathname);
 }
 
 function gateway() {
@@ -122,6 +124,7 @@ function wireKeys(app: App): void {
 }
 
 function wirePage(app: App): void {
+  byId("to-compare").hidden = loadAdminKey() === "";
   byId("new").addEventListener("click", () => {
     app.newChat();
     message.focus();
@@ -132,7 +135,7 @@ function wirePage(app: App): void {
   watchVisibility(turned, () => app.leavePage());
 }
 
-takeKeyFromLink();
+takeKeysFromLink();
 applyTheme();
 const app = new App(new Store(localStorage), settings, gateway);
 wireSettings(app);

@@ -17,6 +17,7 @@ export interface Settings {
 
 const NAME = "andante.settings";
 const KEY = "andante.key";
+const ADMIN = "andante.admin";
 export const SLOWEST = 60;
 export const FASTEST = 900;
 
@@ -56,6 +57,15 @@ export function saveKey(key: string, remember: boolean): void {
   sessionStorage.setItem(KEY, key);
   if (remember && key) localStorage.setItem(KEY, key);
   else localStorage.removeItem(KEY);
+}
+
+/** The demo's admin key, for this tab only; "" where there is none. */
+export function loadAdminKey(): string {
+  return sessionStorage.getItem(ADMIN) ?? "";
+}
+
+export function saveAdminKey(key: string): void {
+  sessionStorage.setItem(ADMIN, key);
 }
 
 /** The request's field `pace`. */

@@ -43,11 +43,12 @@ export class Strip {
 
   show(pace: Pace, moment: Moment): void {
     const { at, read, finished, state, lead, whole } = moment;
-    const qoe = state?.qoe ?? (whole ? this.#timeline.qoe(pace, at, finished) : null);
+    const qoe = whole ? this.#timeline.qoe(pace, at, finished) : null;
     const pauses = this.#timeline.pauses.length;
     const figures: [string, string][] = [
       ["lead", finished ? "–" : `${lead.toFixed(1)} s`],
       ["QoE", qoe?.toFixed(2) ?? "–"],
+      ["at the gateway", state?.qoe?.toFixed(2) ?? "–"],
       ["delivered", `${this.#timeline.delivered}`],
       ["read", `${read}`],
       ["time", `${at.toFixed(1)} s`],
@@ -142,21 +143,29 @@ class Plot {
   }
 }
 
+const PAUSED: Readonly<Record<string, string>> = {
+  ahead: "You have enough to read for now, so somebody else is served meanwhile.",
+  away: "Nobody was looking, so somebody else is served meanwhile.",
+  share: "Others have had less than you lately, so they are served first.",
+  memory: "The engine's memory is full.",
+};
+
 /** Why nothing comes, in plain words; "" when there is nothing to say. */
 export function inWords(state: StreamState | null, waitedS: number, begun: boolean): string {
-  if (state?.state === "queued" && waitedS > SOON_S) return queued(state.place);
+  if (state?.state === "queued" && waitedS > SOON_S) return queued(state);
   if (state && HELD.has(state.state)) {
-    const place = state.place ? ` ${places(state.place)} before it.` : "";
-    return `The gateway has paused this answer, so that others can read too.${place} It goes on by itself.`;
+    const why = PAUSED[state.reason ?? ""] ?? "The gateway has paused this answer, so that others can read too.";
+    return `${why}${state.place ? ` ${places(state.place)} before it.` : ""} It goes on by itself.`;
   }
   return !begun && waitedS > SOON_S ? "Waiting for the first word." : "";
 }
 
-function queued(place: number | null): string {
-  if (place === null) return "Waiting for a free place.";
+function queued({ place, reason }: StreamState): string {
+  const why = reason === "share" ? "Others have had less than you lately and go first." : "All engines are busy.";
+  if (place === null) return `Waiting for a free place. ${why}`;
   return place === 0
-    ? "Waiting: yours is the next answer to start."
-    : `Waiting in the queue: ${places(place)} before yours.`;
+    ? `Waiting: yours is the next answer to start. ${why}`
+    : `Waiting in the queue: ${places(place)} before yours. ${why}`;
 }
 
 function places(before: number): string {

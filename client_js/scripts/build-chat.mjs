@@ -1,4 +1,5 @@
-// Bundles the chat (its sources, the library, marked, DOMPurify, highlight.js) into one file, so that the page needs no CDN.
+// Bundles each page (its sources, the library, and for the chat marked, DOMPurify, highlight.js) into one file, so that it
+// needs no CDN.
 // usage: node scripts/build-chat.mjs [FOLDER]        default: ../gateway/web, where the result is committed
 import { readFileSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
@@ -7,8 +8,8 @@ const root = new URL("..", import.meta.url).pathname;
 const folder = process.argv[2] ?? `${root}../gateway/web`;
 
 await build({
-  entryPoints: [`${root}chat/main.ts`],
-  outfile: `${folder}/chat.js`,
+  entryPoints: { chat: `${root}chat/main.ts`, compare: `${root}compare/main.ts` },
+  outdir: folder,
   absWorkingDir: root,
   bundle: true,
   minify: true,

@@ -15,7 +15,8 @@ export type { Failure } from "./failures.ts";
 /**
  * What the gateway says of a stream (`event: andante`). `state` is queued, running, paused, parked or ended; `place` is
  * how many jobs stand before it; `produced` and `delivered` are tokens; `lead_s` is null without a pace; `resumed` is
- * how often it has gone on. `qoe` and `reason` are there where the gateway knows them.
+ * how often it has gone on; `qoe` is until now, at the end of the whole answer; `reason` a code: room, gain, fair, late,
+ * due, ahead, away, share, memory, or null.
  */
 export interface StreamState {
   readonly state: string;

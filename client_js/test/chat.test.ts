@@ -17,7 +17,7 @@ test("the page that the gateway serves is what the sources make", () => {
   const folder = mkdtempSync(`${tmpdir()}/andante-chat-`);
   try {
     execFileSync(process.execPath, [`${root}scripts/build-chat.mjs`, folder]);
-    for (const name of ["chat.js", "licenses.txt"]) {
+    for (const name of ["chat.js", "compare.js", "licenses.txt"]) {
       const served = readFileSync(`${root}../gateway/web/${name}`, "utf8");
       assert.ok(readFileSync(`${folder}/${name}`, "utf8") === served, `npm run chat makes another ${name}`);
     }
@@ -170,14 +170,29 @@ test("an absence stops the reader's clock", () => {
 
 test("why nothing comes, in plain words", () => {
   const state = { state: "queued", place: 3, produced: 0, delivered: 0, lead_s: null, resumed: 0 };
-  assert.equal(inWords(state, 2, false), "Waiting in the queue: 3 answers are before yours.");
-  assert.equal(inWords({ ...state, place: 1 }, 2, false), "Waiting in the queue: 1 answer is before yours.");
-  assert.equal(inWords({ ...state, place: 0 }, 2, false), "Waiting: yours is the next answer to start.");
+  assert.equal(inWords(state, 2, false), "Waiting in the queue: 3 answers are before yours. All engines are busy.");
+  assert.equal(
+    inWords({ ...state, place: 1 }, 2, false),
+    "Waiting in the queue: 1 answer is before yours. All engines are busy.",
+  );
+  assert.equal(
+    inWords({ ...state, place: 0 }, 2, false),
+    "Waiting: yours is the next answer to start. All engines are busy.",
+  );
   assert.equal(inWords(state, 0.5, false), "");
   assert.match(
     inWords({ ...state, state: "paused", place: 2 }, 9, true),
     /paused this answer.* 2 answers are before it\./,
   );
+  assert.match(inWords({ ...state, reason: "share" }, 2, false), /before yours\. Others have had less than you lately/);
+  for (const [reason, words] of [
+    ["ahead", /^You have enough to read/],
+    ["share", /^Others have had less/],
+    ["away", /^Nobody was looking/],
+    ["memory", /^The engine's memory is full/],
+    ["new in a later gateway", /^The gateway has paused/],
+  ] as const)
+    assert.match(inWords({ ...state, state: "paused", reason }, 9, true), words);
   assert.equal(inWords({ ...state, state: "running" }, 9, true), "");
   assert.equal(inWords(null, 0.5, false), "");
   assert.equal(inWords(null, 3, false), "Waiting for the first word.");

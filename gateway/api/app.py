@@ -94,6 +94,8 @@ def _include(app: FastAPI, settings: Server, services: Services) -> None:
 @asynccontextmanager
 async def _running(services: Services) -> AsyncIterator[None]:
     beside = [asyncio.create_task(run()) for run in services.background]
+    for task in beside:
+        task.add_done_callback(lambda done: _tell_of_end(done, services.logger))
     await services.dispatcher.start()
     beside.append(asyncio.create_task(services.desk.run()))
     yield
@@ -101,6 +103,12 @@ async def _running(services: Services) -> AsyncIterator[None]:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
     await services.dispatcher.stop()
+
+
+def _tell_of_end(task: "asyncio.Task[None]", logger: logging.Logger) -> None:
+    """What runs beside the application never ends by itself: it has met a bug."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("background_ended", exc_info=error)
 
 
 def _middleware(settings: Server, logger: logging.Logger) -> list[Middleware]:

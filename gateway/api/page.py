@@ -1,4 +1,4 @@
-"""The chat: one page and the files beside it, all of them static and from this server only."""
+"""The chat and the comparison: two pages and the files beside them, all static and from this server only."""
 
 from pathlib import Path
 from typing import Final
@@ -34,10 +34,14 @@ HEADERS: Final = {
 
 
 def install(app: FastAPI, web_root: Path) -> None:
-    """Serve the chat at `/`, its files under `/web`. RuntimeError if the folder is not there."""
+    """Serve the chat at `/`, the comparison at `/compare`, files under `/web`. RuntimeError if that is not there."""
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(web_root / "index.html", headers=HEADERS)
+
+    @app.get("/compare", include_in_schema=False)
+    async def compare() -> FileResponse:
+        return FileResponse(web_root / "compare.html", headers=HEADERS)
 
     app.mount(FOLDER, StaticFiles(directory=web_root), name="web")

@@ -19,8 +19,9 @@ from gateway.api.generation import DONE, STREAM_HEADERS
 from gateway.api.schemas import errors
 from gateway.api.server import WIRE, Wire
 from gateway.errors import GatewayError
-from gateway.runtime.followers import Follower, ReaderReport
+from gateway.runtime.followers import Follower
 from gateway.runtime.readers import Desk
+from gateway.runtime.state import ReaderReport
 from gateway.stores.base import ApiKey
 
 OPT_IN: Final = "x-stream-resumable"

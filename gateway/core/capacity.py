@@ -10,11 +10,10 @@ from typing import Final, NamedTuple
 
 from gateway.core.job import Job
 from gateway.core.latency import IterationModel, LatencyFit
+from gateway.core.resumes import ResumeCost
 
 BLOCK_TOKENS: Final = 16
 WATERMARK: Final = 0.9
-_LEARNING: Final = 0.1  # weight of the newest resume in what resumes are believed to take
-_FACTOR: Final = (0.02, 20.0)
 _GRAIN_S: Final = 0.045  # shortest span over which tokens are counted: below, an iteration more or less is all there is
 
 
@@ -66,7 +65,7 @@ class EngineLoad:
     _made: int = 0
     _prefilled: int = 0
     _since: float | None = None
-    _factor: float = 1.0
+    resumes: ResumeCost = field(default_factory=ResumeCost)
 
     def __post_init__(self) -> None:
         self.model = self.capacity.model or self.prior
@@ -113,14 +112,18 @@ class EngineLoad:
             self.stopping.add(job.spec.id)
             self.stopping_tokens += job.reserved
 
+    def keep(self, job: Job) -> None:
+        """The leg is not stopped after all."""
+        if job.spec.id in self.stopping:
+            self.stopping.remove(job.spec.id)
+            self.stopping_tokens -= job.reserved
+
     def free(self, job: Job) -> None:
         """The leg is over."""
         name = job.spec.id
         del self.legs[name]
         self.tokens -= job.reserved
-        if name in self.stopping:
-            self.stopping.remove(name)
-            self.stopping_tokens -= job.reserved
+        self.keep(job)
         if job.produced > job.leg_base:
             self.decoding -= 1
         job.engine_id = None
@@ -135,14 +138,18 @@ class EngineLoad:
 
     # ---- speed
 
-    def produced(self, job: Job, made: int, now: float) -> None:
-        """A leg has produced so many tokens more; call before `job.produced` is raised."""
+    def produced(self, job: Job, made: int, now: float, first_token_s: float | None = None) -> None:
+        """A leg has produced so many tokens more; call before `job.produced` is raised.
+
+        `first_token_s`: how long its first one took, where that was measured; else it came just now.
+        """
         self._made += made
         if job.produced == job.leg_base:
             self.decoding += 1
             self._prefilled += job.context_tokens
             if job.leg_base:
-                self._learn_resume(job, now - job.asked_at)
+                took_s = now - job.asked_at if first_token_s is None else first_token_s
+                self.resumes.took(took_s, self.first_token_s(job.context_tokens))
 
     def measure(self, now: float) -> None:
         """Learn the speed from what was produced since the last call."""
@@ -167,7 +174,7 @@ class EngineLoad:
         """What a job can expect here, at the speed of a full batch of the present mean context."""
         batch = max(1, self.capacity.max_running)
         speed = self.model.speed(batch, self.tokens / max(1, len(self.legs)) * batch)
-        return Outlook(speed, 2 * self.iteration_s(), self.model.per_prefill_token_s, self._factor)
+        return Outlook(speed, 2 * self.iteration_s(), self.model.per_prefill_token_s, self.resumes.factor)
 
     def potential(self) -> float:
         """Tokens per second of all its places together, as far as its memory has room for contexts like the present."""
@@ -184,18 +191,19 @@ class EngineLoad:
     def resume_s(self, context_tokens: int) -> float:
         """Seconds from a resume to the first new token, as resumes here have lately taken: what the engine's prefix
         cache spares is in the measured factor."""
-        return self._factor * self.first_token_s(context_tokens)
+        return self.resumes.factor * self.first_token_s(context_tokens)
 
     def recompute_s(self, context_tokens: int) -> float:
-        """Seconds of the engine's time that a resume costs."""
-        return max(0.0, self.resume_s(context_tokens) - 2 * self.iteration_s())
+        """Seconds of the engine's time that a pause costs: what is computed again, and a place that is idle twice,
+        while its next holder begins, and while the victim does.
 
-    def _learn_resume(self, job: Job, took_s: float) -> None:
-        expected = self.first_token_s(job.context_tokens)
-        if expected > 0:
-            low, high = _FACTOR
-            seen = min(high, max(low, took_s / expected))
-            self._factor += _LEARNING * (seen - self._factor)
+        Without the second part a warm cache would make pauses free, and a contended pool would do little else.
+        """
+        computed = self.resumes.computed
+        if computed is not None:
+            places = 2 / max(1, len(self.legs))
+            return self.model.prefill_s(computed * context_tokens) + places * self.resume_s(context_tokens)
+        return max(0.0, self.resume_s(context_tokens) - 2 * self.iteration_s())
 
 
 Fits = Callable[[EngineLoad, Job, int], bool]

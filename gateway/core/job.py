@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from gateway.core.bills import Bill
 from gateway.core.pace import MACHINE, Pace
+from gateway.core.plan import Reason
 from gateway.core.tracker import QoeTracker
 
 
@@ -24,6 +25,8 @@ class JobState(StrEnum):
     RUNNING = "running"  # a leg was planned and has not ended
     STOPPING = "stopping"  # to be paused: the leg was told to stop and still holds its room
     PAUSED = "paused"  # has tokens, no leg
+    PARKING = "parking"  # its reader is away; the leg was told to stop and still holds its room
+    PARKED = "parked"  # its reader is away: no leg, and it waits for none
     LEAVING = "leaving"  # removed, but its leg still holds room
     ENDED = "ended"
 
@@ -33,6 +36,10 @@ class JobEvent(StrEnum):
 
     PLACE = "place"  # the plan starts or resumes it
     PAUSE = "pause"  # the plan takes its place away
+    KEEP = "keep"  # it cannot be paused after all: its leg was not stopped
+    PARK = "park"  # its last reader left
+    UNPARK_FRESH = "unpark_fresh"  # a reader is back; it has no token yet
+    UNPARK = "unpark"  # a reader is back; it has tokens
     LEG_ENDED_FRESH = "leg_ended_fresh"  # its leg ended before any token
     LEG_ENDED = "leg_ended"  # its leg ended after at least one token
     REMOVE = "remove"  # finished, failed or cancelled
@@ -45,21 +52,38 @@ class IllegalMove(Exception):
 TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
     JobState.QUEUED: {
         JobEvent.PLACE: JobState.RUNNING,
+        JobEvent.PARK: JobState.PARKED,
         JobEvent.REMOVE: JobState.ENDED,
     },
     JobState.RUNNING: {
         JobEvent.PAUSE: JobState.STOPPING,
+        JobEvent.PARK: JobState.PARKING,
         JobEvent.LEG_ENDED_FRESH: JobState.QUEUED,
         JobEvent.LEG_ENDED: JobState.PAUSED,
         JobEvent.REMOVE: JobState.LEAVING,
     },
     JobState.STOPPING: {
+        JobEvent.KEEP: JobState.RUNNING,
+        JobEvent.PARK: JobState.PARKING,
         JobEvent.LEG_ENDED_FRESH: JobState.QUEUED,
         JobEvent.LEG_ENDED: JobState.PAUSED,
         JobEvent.REMOVE: JobState.LEAVING,
     },
     JobState.PAUSED: {
         JobEvent.PLACE: JobState.RUNNING,
+        JobEvent.PARK: JobState.PARKED,
+        JobEvent.REMOVE: JobState.ENDED,
+    },
+    JobState.PARKING: {
+        JobEvent.LEG_ENDED_FRESH: JobState.PARKED,
+        JobEvent.LEG_ENDED: JobState.PARKED,
+        JobEvent.UNPARK_FRESH: JobState.STOPPING,
+        JobEvent.UNPARK: JobState.STOPPING,
+        JobEvent.REMOVE: JobState.LEAVING,
+    },
+    JobState.PARKED: {
+        JobEvent.UNPARK_FRESH: JobState.QUEUED,
+        JobEvent.UNPARK: JobState.PAUSED,
         JobEvent.REMOVE: JobState.ENDED,
     },
     JobState.LEAVING: {
@@ -76,8 +100,8 @@ class JobSpec:
 
     `prompt_tokens` may be an estimate until the engine reports the truth; `max_tokens` is None when the client set no
     limit. `weight` is the tenant's share (2 gets twice the service of 1). A job that is not `resumable` is never
-    paused. `units_per_token`: how much of the pace's unit a token makes, as far as known. `known_output` (tokens) is
-    for oracles: only a simulator knows it.
+    paused, nor is one that turns out so later. `units_per_token`: how much of the pace's unit a token makes, as far as
+    known. `known_output` (tokens) is for oracles: only a simulator knows it.
     """
 
     id: str
@@ -96,8 +120,10 @@ class Job:
     """A job inside the scheduler: its spec, its state and its running totals (tokens, seconds).
 
     `home` is the engine that ran it last and may still hold its prefix; `leg_base` what it had produced when its
-    present leg began; `wants` whether it counts as waiting for service; `network_s` what its reader's connection adds
-    to any delay; `asked_at` when its present leg was planned; `rate` its reader's, in tokens per second.
+    present leg began; `wants` whether it counts as waiting for service; `resumable` whether it may still be paused;
+    `network_s` what its reader's connection adds to any delay; `asked_at` when its present leg was planned; `rate` its
+    reader's, in tokens per second; `parked_at` when it was last parked, `parked_s` how long in all before that;
+    `reason` why it was last started, paused or resumed, None while it waits for another cause.
     """
 
     spec: JobSpec
@@ -115,14 +141,19 @@ class Job:
     leg_base: int = 0
     asked_at: float = 0.0
     wants: bool = False
+    resumable: bool = field(init=False)
     yielded: bool = False
     pauses: int = 0
     network_s: float = 0.0
+    parked_at: float = 0.0
+    parked_s: float = 0.0
+    reason: Reason | None = None
     rate: float = field(init=False)
     paced: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.paced = self.spec.pace.paced
+        self.resumable = self.spec.resumable
         self.tracker = QoeTracker(self.spec.pace, self.arrived)
         self.rate = self.spec.pace.rate / self.spec.units_per_token
 
@@ -132,6 +163,11 @@ class Job:
             self.state = TRANSITIONS[self.state][event]
         except KeyError:
             raise IllegalMove(f"job {self.spec.id}: {event} while {self.state}") from None
+
+    @property
+    def parked(self) -> bool:
+        """Whether it wants nothing until its reader is back."""
+        return self.state in (JobState.PARKED, JobState.PARKING)
 
     @property
     def context_tokens(self) -> int:

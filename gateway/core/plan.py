@@ -11,7 +11,7 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why a plan entry was made; shown in logs, metrics and to waiting readers."""
 
-    ROOM = "room"  # its turn came and an engine had room
+    ROOM = "room"  # its turn came and an engine had room; or it waits for that
     GAIN = "gain"  # its reader gains more by it than others lose
     FAIR = "fair"  # its tenant is behind the others
     LATE = "late"  # it has waited so long that it goes by age

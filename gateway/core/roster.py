@@ -5,7 +5,7 @@ Rules of this file:
 1. `begin` and `pause` are the only ways in which a policy acts. Both keep the books: room, bills, counters, states.
 2. A tenant is backlogged while one of its jobs wants service: it was never started, it lost its engine, or the policy
    paused it and its reader, who is present, will soon have nothing left to read. A job that was paused because it is
-   far ahead must not hold the counters' floor down, and neither must one that nobody reads.
+   far ahead must not hold the counters' floor down, and neither must one that nobody reads, parked or not.
 3. Service is what was computed for a tenant; what a pause makes an engine compute again is nobody's.
 """
 
@@ -50,6 +50,7 @@ class Roster:
         del self.waiting[name]
         job.move(JobEvent.PLACE)
         job.yielded = False
+        job.reason = reason
         self.rest(job)
         if job.bill is None:
             predicted = job.spec.known_output if self._knows_outputs else None
@@ -65,7 +66,15 @@ class Roster:
         job.move(JobEvent.PAUSE)
         job.pauses += 1
         job.yielded = True
+        job.reason = reason
         self.fleet[job.engine_id].stop(job)
+
+    def keep(self, job: Job) -> None:
+        """The job that was to be paused runs on where it is."""
+        assert job.engine_id is not None  # it was about to lose it
+        job.pauses -= 1
+        job.yielded = False
+        self.fleet[job.engine_id].keep(job)
 
     def need(self, job: Job) -> int:
         """Tokens that its next leg sets aside."""
@@ -116,7 +125,22 @@ class Roster:
         """The job joins those without a leg."""
         self.waiting[job.spec.id] = job
         if not job.yielded:
+            job.reason = None
             self.want(job, arrives=arrives)
+
+    def park(self, job: Job, now: float) -> None:
+        """Nobody reads the job: it wants nothing, and its reader's clock stands still."""
+        self.rest(job)
+        job.tracker.leave(now)
+        job.parked_at = now
+        if job.engine_id is not None:
+            self.fleet[job.engine_id].stop(job)
+
+    def unpark(self, job: Job, now: float) -> None:
+        """Its reader is back, with the text that lay ready when it left: as after a pause."""
+        job.tracker.back(now)
+        job.parked_s += now - job.parked_at
+        job.yielded = not job.fresh
 
     def leave(self, job: Job, *, finished: bool) -> None:
         """The job is gone; its bill is closed."""

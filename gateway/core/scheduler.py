@@ -12,12 +12,12 @@ Rules of this file:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity
-from gateway.core.counters import Delta
+from gateway.core.counters import Counters
 from gateway.core.demand import lines_of
+from gateway.core.events import LegEnded, ReaderReport, Standing
 from gateway.core.job import Job, JobEvent, JobSpec, JobState
 from gateway.core.plan import Plan, Reason, Reject
 from gateway.core.policies import PolicyRule
@@ -27,24 +27,8 @@ from gateway.core.tuning import Tuning
 from gateway.core.waiting_room import QueueLimits, WaitingRoom
 
 _SHORTEST_GAP: Final = 0.2  # of a tick: plans at once are no closer than that
+_LOWEST_PRIORITY: Final = 2**31 - 1  # engines hold it in 32 bits
 _REBASE_AT: Final = 1e12  # service units; far below where a float loses single tokens
-
-
-@dataclass(frozen=True, slots=True)
-class LegEnded:
-    """The engine holds nothing of the job any more. `failed`: the engine is at fault, so prefer another one."""
-
-    failed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderReport:
-    """What a reader's browser says. `shown` in the pace's unit, None when it did not say; times in seconds."""
-
-    visible: bool = True
-    shown: float | None = None
-    round_trip_s: float = 0.0
-    jitter_s: float = 0.0  # 95th percentile
 
 
 class Scheduler:
@@ -67,8 +51,13 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """Jobs without a leg."""
+        """Jobs that wait for a leg; parked ones do not."""
         return len(self._roster.waiting)
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether those who read ask more than the engines make, so that stalls are no policy's fault."""
+        return self._policy.overloaded
 
     @property
     def plan_at(self) -> float | None:
@@ -98,8 +87,12 @@ class Scheduler:
         *,
         prompt_tokens: int | None = None,
         cached_tokens: int | None = None,
+        first_token_s: float | None = None,
     ) -> None:
-        """The job's running total of tokens; the engine's own counts of the prompt once they are known."""
+        """The job's running total of tokens; the engine's own counts of the prompt once they are known.
+
+        `first_token_s`: how long the present leg's first token took, where somebody has measured it.
+        """
         job = self._roster.jobs[job_id]
         roster = self._roster
         made = produced - job.produced
@@ -108,7 +101,7 @@ class Scheduler:
             job.prompt_tokens = prompt_tokens
         if made:
             if load is not None and made > 0:
-                load.produced(job, made, now)
+                load.produced(job, made, now, first_token_s)
             job.produced = produced
             roster.output.add(made)
         bill = job.bill
@@ -123,6 +116,24 @@ class Scheduler:
         if load is not None and context + BLOCK_TOKENS > job.reserved:
             load.grow(job, context + 2 * BLOCK_TOKENS - job.reserved)
 
+    def resumed(self, engine_id: str, sent: int, cached: int) -> None:
+        """An engine that went on with a job has told how many of the tokens sent again it still knew."""
+        load = self._roster.fleet.find(engine_id)
+        if load is not None:
+            load.resumes.told(sent, cached)
+
+    def cannot_resume(self, job_id: str, now: float) -> None:
+        """What the job says now could not be continued after a cut: it is never paused from here on.
+
+        A plan that was about to pause it is not carried out: its leg runs on.
+        """
+        job = self._roster.jobs[job_id]
+        job.resumable = False
+        if job.state is JobState.STOPPING:
+            job.move(JobEvent.KEEP)
+            self._roster.keep(job)
+            self._hurry(now)
+
     def delivered(self, job_id: str, units: float, now: float) -> None:
         """So much in all, in the pace's unit, has been sent to the reader."""
         self._roster.jobs[job_id].tracker.deliver(units, now)
@@ -130,7 +141,7 @@ class Scheduler:
     def reader(self, job_id: str, report: ReaderReport, now: float) -> None:
         """What the reader's browser says."""
         job = self._roster.jobs[job_id]
-        if report.visible:
+        if report.visible and not job.parked:
             job.tracker.back(now)
         else:
             job.tracker.leave(now)
@@ -145,49 +156,53 @@ class Scheduler:
         self._roster.release(job, failed=event.failed)
         if job.state is JobState.ENDED:
             self._roster.forget(job)
-        else:
+        elif not job.parked:
             self._wait(job)
         if self._roster.waiting:
             self._hurry(now)
 
-    def remove(self, job_id: str, now: float, *, finished: bool = False) -> None:
-        """Finished, failed or cancelled. Its leg, if any, holds its room until `leg_ended`."""
+    def park(self, job_id: str, now: float) -> None:
+        """Its last reader left: it wants nothing until `unpark`. Its leg, if any, holds its room until `leg_ended`.
+
+        Its bill stays open, and its reader's clock stands still.
+        """
+        job = self._roster.jobs[job_id]
+        job.move(JobEvent.PARK)
+        self._stop_waiting(job)
+        self._roster.park(job, now)
+        self._hurry(now)
+
+    def unpark(self, job_id: str, now: float) -> None:
+        """A reader is back: the job goes on as a paused one. No arrival: nothing is lifted or charged again.
+
+        QueueFull or QueueShareFull, and it stays parked, if it was never started and may not wait.
+        """
+        job = self._roster.jobs[job_id]
+        if job.fresh and job.state is JobState.PARKED:
+            self._room.check(job.spec.tenant)
+        job.move(JobEvent.UNPARK_FRESH if job.fresh else JobEvent.UNPARK)
+        self._roster.unpark(job, now)
+        if job.state is not JobState.STOPPING:
+            self._wait(job)
+            self._hurry(now)
+
+    def remove(self, job_id: str, now: float, *, finished: bool = False) -> float:
+        """Finished, failed or cancelled; its QoE until now. Its leg, if any, holds its room until `leg_ended`."""
         job = self._roster.jobs[job_id]
         job.move(JobEvent.REMOVE)
-        if self._roster.waiting.pop(job_id, None) is not None:
-            self._policy.discard(job)
-            self._room.leave(job)
+        self._stop_waiting(job)
         self._roster.leave(job, finished=finished)
         if job.state is JobState.ENDED:
             self._roster.forget(job)
             self._hurry(now, at_once=False)
         elif job.engine_id is not None:
             self._roster.fleet[job.engine_id].stop(job)
+        return job.tracker.finish(now) if finished else job.tracker.quit(now)
 
     def engine(self, engine_id: str, capacity: EngineCapacity | None, now: float) -> None:
         """An engine came or changed; None: it left (its legs must have ended, else ValueError)."""
         self._roster.fleet.set(engine_id, capacity)
         self._hurry(now)
-
-    def merge(self, source: str, delta: Delta) -> None:
-        """What another gateway charged and lifted."""
-        self._roster.counters.merge(source, delta)
-
-    def has_delta(self) -> bool:
-        """Whether `take_delta` would have charges or lifts to tell."""
-        return self._roster.counters.has_delta()
-
-    def take_delta(self) -> Delta:
-        """What was charged and lifted here since the last call, for the other gateways."""
-        return self._roster.counters.take_delta()
-
-    def lost(self, source: str) -> None:
-        """Another gateway is gone."""
-        self._roster.counters.lost(source)
-
-    def snapshot(self) -> Delta:
-        """All that was charged and lifted, here and, as far as it was heard, elsewhere."""
-        return self._roster.counters.snapshot()
 
     def lines(self, wholes: Mapping[str, EngineCapacity]) -> dict[str, Line]:
         """What is used and could be used of each engine, for the ledger that gateways share them by."""
@@ -215,9 +230,20 @@ class Scheduler:
 
     # ---- questions
 
+    @property
+    def counters(self) -> Counters:
+        """Who received how much; other gateways' deltas go in and ours come out here."""
+        return self._roster.counters
+
     def running(self, engine_id: str) -> int:
         """Legs on this engine, those being stopped included."""
         return self._roster.fleet[engine_id].running
+
+    def priority(self, job_id: str) -> int:
+        """The job's rank for an engine that goes by such a number itself, low first: how far its tenant leads the one
+        furthest behind (service units)."""
+        lead = self._roster.counters.lag(self._roster.jobs[job_id].spec.tenant)
+        return int(max(-_LOWEST_PRIORITY, min(_LOWEST_PRIORITY, lead)))
 
     def place_in_queue(self, job_id: str) -> int | None:
         """How many waiting jobs arrived before this one; None when it does not wait."""
@@ -225,6 +251,14 @@ class Scheduler:
             return None
         order = self._roster.jobs[job_id].order
         return sum(1 for job in self._roster.waiting.values() if job.order < order)
+
+    def standing(self, job_id: str, now: float) -> Standing | None:
+        """How the job stands for its reader; None when it is not here."""
+        job = self._roster.jobs.get(job_id)
+        if job is None:
+            return None
+        reason = self._policy.waits_for(job) if job_id in self._roster.waiting and job.fresh else job.reason
+        return Standing(job.tracker.qoe(now), job.tracker.lead(now), reason)
 
     def backlogged(self) -> set[str]:
         """The tenants that want service now."""
@@ -237,6 +271,12 @@ class Scheduler:
         self._policy.push(job)
         if job.fresh:
             self._room.enter(job)
+
+    def _stop_waiting(self, job: Job) -> None:
+        """The job gives up its place in the queue, if it has one."""
+        if self._roster.waiting.pop(job.spec.id, None) is not None:
+            self._policy.discard(job)
+            self._room.leave(job)
 
     def _hurry(self, now: float, *, at_once: bool = True) -> None:
         """Plan at once, or with the next tick; never sooner after the last plan than a part of a tick."""

@@ -32,7 +32,7 @@ class Tuning:
 
     tick_s: float = 0.05
     horizon_s: float = 10.0
-    slack_s: float = 3.0
+    slack_s: float = 1.0
     safety: float = 2.0
     cap: float = 1.0
     overhead: float = 0.1

@@ -13,7 +13,7 @@ class QueueLimits:
     """Bounds of the waiting room.
 
     `max_jobs` for the pool, `max_jobs_per_tenant` for one tenant, `timeout_s` until a job that never started is
-    rejected.
+    rejected, not counting the time that it was parked.
     """
 
     max_jobs: int = 1000
@@ -22,7 +22,7 @@ class QueueLimits:
 
 
 class WaitingRoom:
-    """The jobs that have produced nothing and have no leg. A paused job was served already and takes no place here."""
+    """The jobs that have produced nothing and wait for a leg. A paused job was served already and has no place here."""
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits
@@ -49,7 +49,7 @@ class WaitingRoom:
         tenant = job.spec.tenant
         self._jobs[job.spec.id] = job
         self._by_tenant[tenant] = self._by_tenant.get(tenant, 0) + 1
-        heappush(self._deadlines, (job.arrived + self._limits.timeout_s, job.order, job.spec.id))
+        heappush(self._deadlines, (self._deadline(job), job.order, job.spec.id))
 
     def leave(self, job: Job) -> None:
         """The job was started, or is gone; one that is not here is left alone."""
@@ -71,7 +71,10 @@ class WaitingRoom:
         while self._deadlines:
             deadline, order, job_id = self._deadlines[0]
             job = self._jobs.get(job_id)
-            if job is not None and job.order == order:
+            if job is not None and job.order == order and self._deadline(job) == deadline:
                 return deadline
             heappop(self._deadlines)
         return None
+
+    def _deadline(self, job: Job) -> float:
+        return job.arrived + job.parked_s + self._limits.timeout_s

@@ -30,6 +30,7 @@ class Asked:
     continuous_usage: bool
     show_ids: bool
     salt: str | None
+    priority: int
     logprobs: int | None = None
     echo: bool = False
     script: str | None = None
@@ -104,6 +105,7 @@ def _common(body: Generate, random: Random) -> dict[str, Any]:
         "continuous_usage": options is not None and options.continuous_usage_stats,
         "show_ids": body.return_token_ids,
         "salt": body.cache_salt,
+        "priority": body.priority,
     }
 
 

@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-num-seqs", type=int, metavar="N", help="sequences in a batch (of the profile)")
     parser.add_argument("--kv-tokens", type=int, metavar="N", help="tokens of context in memory (of the profile)")
     parser.add_argument("--max-model-len", type=int, metavar="N", help="tokens of prompt and answer (of the profile)")
+    parser.add_argument(
+        "--scheduling-policy", choices=("fcfs", "priority"), default="fcfs", help="priority: lowest first (%(default)s)"
+    )
     parser.add_argument("--no-prefix-cache", action="store_true", help="forget blocks when they are freed")
     parser.add_argument("--seed", type=int, help="of what requests leave to chance (default: drawn)")
     parser.add_argument("--shutdown-s", type=float, default=3.0, metavar="S", help="grace on SIGTERM (default 3)")
@@ -69,7 +72,7 @@ def build(args: argparse.Namespace) -> Emulator:
     return Emulator(
         model_name=args.model,
         language=Language(),
-        runner=Runner(EngineModel(_profile(args)), args.speed),
+        runner=Runner(EngineModel(_profile(args), by_priority=args.scheduling_policy == "priority"), args.speed),
         book=FaultBook(faults),
         random=Random(args.seed),  # noqa: S311 - draws text, not secrets
     )

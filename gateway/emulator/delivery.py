@@ -47,7 +47,9 @@ class Delivery:
         for index in range(len(asked.prompts) * asked.n):
             ids, answer = asked.answer(language, index)
             choice = _Choice(self, index, answer)
-            choice.job = runner.submit(ids, asked.limits.max_tokens, answer, choice.deliver, asked.salt)
+            choice.job = runner.submit(
+                ids, asked.limits.max_tokens, answer, choice.deliver, asked.salt, priority=asked.priority
+            )
             self._choices.append(choice)
         if self._faulty:
             self._strike()

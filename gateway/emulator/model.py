@@ -16,17 +16,22 @@ BLOCK_TOKENS steps) and when it ends. In between its position follows from the n
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from operator import attrgetter
 
 from gateway.emulator.blocks import BLOCK_TOKENS, BlockPool, blocks_for
 from gateway.emulator.profiles import Profile
 from gateway.emulator.sequences import Sequence, Step, Totals
 
+_priority = attrgetter("priority")
+
 
 class EngineModel:
     """See the module's text. All times are seconds, all lengths tokens."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, *, by_priority: bool = False) -> None:
+        """With `by_priority` the lowest number is admitted first and the highest preempted first, as in vLLM."""
         self.profile = profile
+        self._by_priority = by_priority
         self.totals = Totals()
         self._pool = BlockPool(profile.blocks)
         self._waiting: OrderedDict[str, Sequence] = OrderedDict()
@@ -61,7 +66,14 @@ class EngineModel:
         return self._pool.used / self._pool.total
 
     def add(
-        self, seq_id: str, length: int, max_tokens: int, *, ids: list[int] | None = None, key: Hashable = None
+        self,
+        seq_id: str,
+        length: int,
+        max_tokens: int,
+        *,
+        ids: list[int] | None = None,
+        key: Hashable = None,
+        priority: int = 0,
     ) -> Sequence:
         """Queue a sequence with a prompt of `length` tokens.
 
@@ -73,7 +85,7 @@ class EngineModel:
             raise ValueError(f"sequence {seq_id} exists")
         if length < 1 or max_tokens < 1 or blocks_for(length + max_tokens) > self._pool.total:
             raise ValueError(f"sequence {seq_id}: {length} + {max_tokens} tokens do not fit the engine")
-        sequence = Sequence(seq_id, length, max_tokens, ids, key, length=length)
+        sequence = Sequence(seq_id, length, max_tokens, ids, key, priority if self._by_priority else 0, length=length)
         self._waiting[seq_id] = sequence
         return sequence
 
@@ -128,7 +140,7 @@ class EngineModel:
         if preempted:
             return [chunk for chunk in chunks if chunk[0].seq_id in self._running]
         while self._waiting and budget > 0 and len(self._running) < self.profile.max_num_seqs:
-            sequence = next(iter(self._waiting.values()))
+            sequence = self._next_waiting()
             tokens = self._admit(sequence, budget)
             if not tokens:
                 break
@@ -190,13 +202,22 @@ class EngineModel:
     def _grow(self, sequence: Sequence, blocks: int, preempted: list[str]) -> bool:
         """Take blocks for a running sequence, preempting from the end of the batch; False if it lost its own place."""
         while not self._pool.take(blocks):
-            victim = next(reversed(self._running.values()))
+            victim = self._last_running()
             self._preempt(victim)
             preempted.append(victim.seq_id)
             if victim is sequence:
                 return False
         sequence.blocks += blocks
         return True
+
+    def _next_waiting(self) -> Sequence:
+        if self._by_priority:
+            return min(self._waiting.values(), key=_priority)  # of equals the first
+        return next(iter(self._waiting.values()))
+
+    def _last_running(self) -> Sequence:
+        latest_first = reversed(self._running.values())
+        return max(latest_first, key=_priority) if self._by_priority else next(latest_first)
 
     def _preempt(self, sequence: Sequence) -> None:
         self._leave(sequence)

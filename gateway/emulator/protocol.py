@@ -61,6 +61,7 @@ class Generate(NullIsAbsent):
     stream_options: StreamOptions | None = None
     return_token_ids: bool = False
     cache_salt: str | None = None
+    priority: int = 0
     emulator_faults: Faults | None = None
 
     def stops(self) -> tuple[str, ...]:

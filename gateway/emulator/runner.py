@@ -36,11 +36,18 @@ class Runner:
         self._work = asyncio.Event()
 
     def submit(
-        self, ids: list[int], max_tokens: int, answer: Answer, deliver: Callable[[Piece], None], salt: Hashable
+        self,
+        ids: list[int],
+        max_tokens: int,
+        answer: Answer,
+        deliver: Callable[[Piece], None],
+        salt: Hashable,
+        *,
+        priority: int = 0,
     ) -> Job:
         """Queue an answer to the prompt `ids`, a list of its own, which grows. ValueError when it cannot fit."""
         name = str(next(self._names))
-        sequence = self.model.add(name, len(ids), max_tokens, ids=ids, key=salt)
+        sequence = self.model.add(name, len(ids), max_tokens, ids=ids, key=salt, priority=priority)
         job = self._jobs[name] = Job(answer, sequence, ids, deliver)
         self._work.set()
         return job

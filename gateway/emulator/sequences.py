@@ -37,7 +37,8 @@ class Totals:
 class Sequence:
     """One sequence; `ids`, where given, is the history that the caller extends with every produced token.
 
-    `cached`: prompt tokens that the prefix cache spared at the first admission, None while it has not been admitted.
+    The lowest `priority` goes first where the engine goes by that. `cached`: prompt tokens that the prefix cache spared
+    at the first admission, None while it has not been admitted.
     """
 
     seq_id: str
@@ -45,6 +46,7 @@ class Sequence:
     max_tokens: int
     ids: list[int] | None
     key: Hashable
+    priority: int = 0
     cached: int | None = None
     computed: int = 0
     length: int = 0

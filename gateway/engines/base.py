@@ -50,7 +50,8 @@ class LegRequest:
 
     `body` is the client's JSON object without the gateway's own fields; the adapter adds what it needs. `id` is new for
     every leg. `include_usage` and `include_token_ids` say what the client itself asked to see. `transcript` is where
-    the adapter keeps what the stream says, and goes on from if something is there; None: nothing is kept.
+    the adapter keeps what the stream says, and goes on from if something is there; None: nothing is kept. `priority` is
+    the scheduler's rank, low first, for engines that schedule by such a number themselves.
     """
 
     id: str
@@ -60,6 +61,7 @@ class LegRequest:
     include_usage: bool = False
     include_token_ids: bool = False
     transcript: Transcript | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,8 @@ class EngineFacts:
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How to reach one engine and what to assume of it; None: ask the engine."""
+    """How to reach one engine and what to assume of it; None: ask the engine. `priority`: it schedules by the rank that
+    the gateway hands it."""
 
     id: str
     url: str
@@ -146,6 +149,7 @@ class EngineSettings:
     max_running: int = 128
     kv_tokens: int | None = None
     connect_timeout_s: float = 2.0
+    priority: bool = False
 
 
 class Engine(Protocol):

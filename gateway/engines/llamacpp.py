@@ -63,12 +63,38 @@ class LlamaCppEngine(OpenAIEngine):
         body |= {"stream": True, "return_tokens": True, "cache_prompt": True}
         return await self._send(NATIVE, body, request, sink, relay)
 
+    def _rewriting(self, request: LegRequest, transcript: Transcript) -> RewritingRelay:
+        relay = _EchoRelay if request.endpoint is Endpoint.CHAT and transcript.begun else RewritingRelay
+        return relay(
+            transcript,
+            chat=request.endpoint is Endpoint.CHAT,
+            model=self._settings.model,
+            include_usage=request.include_usage,
+            show_ids=request.include_token_ids,
+        )
+
     async def _rest(
         self, request: LegRequest, transcript: Transcript, left: int | None
     ) -> tuple[Endpoint, dict[str, Any]]:
         if request.endpoint is Endpoint.COMPLETIONS:
             return await super()._rest(request, transcript, left)
         return Endpoint.CHAT, chat_that_goes_on(request, transcript, left)
+
+
+class _EchoRelay(RewritingRelay):
+    """A chat that goes on: the server's first text is the whole message so far, with the first token behind it.
+
+    Seen of build 11434; earlier ones are said to begin with the new text.
+    """
+
+    _heard = False
+
+    def _choice(self, chunk: dict[str, Any], choice: Any, usage: dict[str, Any] | None) -> list[bytes]:
+        delta = choice.get("delta") if isinstance(choice, dict) else None
+        if not self._heard and isinstance(delta, dict) and isinstance(text := delta.get("content"), str) and text:
+            self._heard = True
+            choice = {**choice, "delta": {**delta, "content": text.removeprefix(self._transcript.said)}}
+        return super()._choice(chunk, choice, usage)
 
 
 class _NativeRelay(RewritingRelay):

@@ -92,6 +92,10 @@ class VllmEngine(OpenAIEngine):
             return Resumability(ResumeLevel.REPLAY)
         return Resumability(ResumeLevel.TOKEN, "the engine draws anew after a cut")
 
+    def _rank(self, request: LegRequest) -> dict[str, int]:
+        """vLLM's field; without `--scheduling-policy priority` it would refuse some values and ignore others."""
+        return {"priority": request.priority} if self._settings.priority else {}
+
     async def _ask_version(self) -> tuple[int, int]:
         try:
             return _version((await self._get_json("/version")).get("version"))
@@ -103,7 +107,7 @@ class VllmEngine(OpenAIEngine):
         return True
 
     def _body(self, request: LegRequest) -> dict[str, Any]:
-        body = super()._body(request)
+        body = super()._body(request) | self._rank(request)
         if not request.stream or not self._tells_ids(request):
             return body
         body["return_token_ids"] = True
@@ -115,7 +119,7 @@ class VllmEngine(OpenAIEngine):
         if not transcript.by_ids:
             return await super()._rest(request, transcript, left)
         body = continuation(request, [*transcript.prompt_ids, *transcript.token_ids], left)
-        return Endpoint.COMPLETIONS, without_stops({**body, "return_token_ids": True})
+        return Endpoint.COMPLETIONS, without_stops({**body, "return_token_ids": True, **self._rank(request)})
 
     def _relay(self, request: LegRequest) -> Relay | None:
         transcript = request.transcript

@@ -85,7 +85,7 @@ class LogInstrument:
         fields = {"model": model, "engine": engine_id, "state": str(state), "detail": detail or None}
         self._logger.warning("engine_changed", extra=fields)
 
-    def pool_load(self, model: str, waiting: int, running: int) -> None:
+    def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         pass
 
     def shared(self, model: str, state: ShareState) -> None:

@@ -26,6 +26,7 @@ class MetricsInstrument:
         )
         self._waiting = Gauge("andante_jobs_waiting", "Jobs without an engine.", model, registry=registry)
         self._running = Gauge("andante_jobs_running", "Jobs at an engine.", model, registry=registry)
+        self._overloaded = Gauge("andante_pool_overloaded", "1: some have to stall.", model, registry=registry)
         self._ready = Gauge("andante_engine_ready", "1: takes work.", ["model", "engine"], registry=registry)
         self._queue_s = _seconds("andante_queue", "Arrival to the first engine.", registry)
         self._ttft_s = _seconds("andante_ttft", "Arrival to the first token.", registry)
@@ -50,7 +51,9 @@ class MetricsInstrument:
         )
         self._resent = Counter("andante_resent_tokens", "Tokens sent again after a cut.", place, registry=registry)
         self._cached = Counter("andante_resent_cached_tokens", "Those still known there.", place, registry=registry)
-        self._resume_ttft_s = _seconds("andante_resume_ttft", "A resumed run's time to its first token.", registry)
+        self._resume_ttft_s = _seconds(
+            "andante_resume_ttft", "A resumed run's time to its first token.", registry, *place
+        )
 
     def render(self) -> bytes:
         """The exposition text."""
@@ -90,14 +93,15 @@ class MetricsInstrument:
         if cost.cached_tokens is not None:
             self._cached.labels(model, cost.engine_id).inc(cost.cached_tokens)
         if cost.ttft_s is not None:
-            self._resume_ttft_s.labels(model).observe(cost.ttft_s)
+            self._resume_ttft_s.labels(model, cost.engine_id).observe(cost.ttft_s)
 
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:  # noqa: ARG002
         self._ready.labels(model, engine_id).set(1 if state is EngineState.READY else 0)
 
-    def pool_load(self, model: str, waiting: int, running: int) -> None:
+    def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         self._waiting.labels(model).set(waiting)
         self._running.labels(model).set(running)
+        self._overloaded.labels(model).set(overloaded)
 
     def shared(self, model: str, state: ShareState) -> None:
         self._gateways.labels(model).set(1 + len(state.others))
@@ -107,5 +111,6 @@ class MetricsInstrument:
             self._lease.labels(model, engine).set(seats)
 
 
-def _seconds(name: str, text: str, registry: CollectorRegistry) -> Histogram:
-    return Histogram(f"{name}_seconds", text, ["model"], buckets=SECONDS, registry=registry)
+def _seconds(name: str, text: str, registry: CollectorRegistry, *labels: str) -> Histogram:
+    """A histogram of times, of each model unless other labels are named."""
+    return Histogram(f"{name}_seconds", text, labels or ["model"], buckets=SECONDS, registry=registry)

@@ -15,12 +15,26 @@ def observe(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> N
     prompt, cached = (None, None) if usage is None else (usage.prompt_tokens, usage.cached_tokens)
     if stream.course.resumptions:
         cached = None  # of what was sent again: nobody's prompt
-    pool.scheduler.observe(job_id, produced, now, prompt_tokens=prompt, cached_tokens=cached)
-    pool.scheduler.delivered(job_id, stream.delivered, now)
+    pool.scheduler.observe(
+        job_id, produced, now, prompt_tokens=prompt, cached_tokens=cached, first_token_s=stream.course.ttft_s
+    )
+    pool.scheduler.delivered(job_id, stream.delivered * stream.units_per_token, now)
+    if produced and not stream.course.open:
+        pool.scheduler.cannot_resume(job_id, now)
     if produced > stream.flushed:
         instrument.tokens(pool.settings.model, produced - stream.flushed)
         stream.flushed = produced
         stream.request.meter.settle(stream.request.prompt_tokens + produced)
+
+
+def leg_end(pool: Pool, stream: Stream, instrument: Instrument, now: float) -> None:
+    """A leg is over: book what going on there has cost, if it went on from anywhere."""
+    cost = stream.course.end_leg(stream.usage, now)
+    if cost is None:
+        return
+    instrument.resumed(pool.settings.model, cost)
+    if cost.cached_tokens is not None:
+        pool.scheduler.resumed(cost.engine_id, cost.resent_tokens, cost.cached_tokens)
 
 
 def job_end(stream: Stream, error: GatewayError | None, outcome: str | None, now: float) -> JobEnd:

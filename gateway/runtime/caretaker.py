@@ -69,7 +69,8 @@ class Caretaker:
         self._leave_frozen_engines(now)
         for pool in self._owner.pools:
             running = sum(pool.scheduler.running(slot.id) for slot in pool.slots)
-            self._instrument.pool_load(pool.settings.model, pool.scheduler.waiting, running)
+            scheduler = pool.scheduler
+            self._instrument.pool_load(pool.settings.model, scheduler.waiting, running, overloaded=scheduler.overloaded)
 
     def _leave_frozen_engines(self, now: float) -> None:
         """An engine that answers no probe and sends nothing at all will not begin an answer either.

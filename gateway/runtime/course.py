@@ -27,7 +27,7 @@ class Course:
         self._tokens = 0
         self._begun_at = 0.0
         self._resumed = False
-        self._ttft_s: float | None = None
+        self.ttft_s: float | None = None  # of the present leg, once it has spoken
 
     @property
     def begun(self) -> bool:
@@ -59,7 +59,7 @@ class Course:
         self.why = found.why
         self._number += 1
         self._engine_id = engine.settings.id
-        self._tokens, self._begun_at, self._ttft_s = produced, now, None
+        self._tokens, self._begun_at, self.ttft_s = produced, now, None
         self._resumed = produced > 0
         self.resumptions += self._resumed
         self.left_at = None
@@ -80,7 +80,7 @@ class Course:
 
     def spoke(self, now: float) -> None:
         """The leg's first token is here."""
-        self._ttft_s = now - self._begun_at
+        self.ttft_s = now - self._begun_at
 
     def failed(self, produced: int) -> int:
         """The engine broke the leg; how many have done so in a row."""
@@ -98,7 +98,7 @@ class Course:
         return Resumption(
             engine_id=self._engine_id,
             level=self.level.value,
-            ttft_s=self._ttft_s,
+            ttft_s=self.ttft_s,
             resent_tokens=usage.resent_tokens if usage is not None and told else (prompt or 0) + self._tokens,
             cached_tokens=usage.cached_tokens if usage is not None and told else None,
         )

@@ -10,8 +10,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Final
 
 from gateway.clock import Clock
-from gateway.core.plan import Plan, Reject, Resume, Start
-from gateway.core.scheduler import LegEnded
+from gateway.core.events import LegEnded, Standing
+from gateway.core.plan import Plan, Resume, Start
 from gateway.engines.transcript import Transcript
 from gateway.errors import (
     Draining,
@@ -23,10 +23,11 @@ from gateway.errors import (
     NoEngineReady,
     QueueTimeout,
 )
-from gateway.runtime.accounting import job_end, job_spec, observe
+from gateway.runtime.accounting import job_end, job_spec, leg_end, observe
 from gateway.runtime.caretaker import Caretaker, ClientTimeouts
+from gateway.runtime.handover import inherit
 from gateway.runtime.instrument import Instrument
-from gateway.runtime.legs import ABORT_SETTLE_S, Legs, goes_on
+from gateway.runtime.legs import Legs, goes_on
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import JobRequest, Stream
 
@@ -115,16 +116,16 @@ class Dispatcher:
         pool = self._open_for(request)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
-        pool.scheduler.add(job_spec(pool, request), self._clock.now())
-        stream = self._enter(request)
+        stream = self._enter(pool, request)
         self._consider(pool)
         return stream
 
     def adopt(self, request: JobRequest, transcript: Transcript | None, epoch: int) -> Stream:
-        """Go on with another gateway's job, once `unpark` says that its reader is here. Draining, ModelNotFound."""
-        self._open_for(request)
-        stream = self._enter(request)
-        stream.inherit(transcript, epoch)
+        """Go on with another gateway's job, once `unpark` says that its reader is here. As `submit` raises."""
+        pool = self._open_for(request)
+        stream = self._enter(pool, request)
+        inherit(stream, transcript, epoch)
+        pool.scheduler.park(request.id, self._clock.now())
         return stream
 
     def cancel(self, stream: Stream) -> None:
@@ -141,13 +142,9 @@ class Dispatcher:
         job_id = stream.request.id
         if job_id not in self._streams or not stream.parked:
             return
-        if self._legs.leaving(job_id):
-            asyncio.get_running_loop().call_later(ABORT_SETTLE_S, self.unpark, stream)
-            return
         pool = self._pools[stream.request.model]
-        pool.scheduler.add(job_spec(pool, stream.request), self._clock.now())
+        pool.scheduler.unpark(job_id, self._clock.now())
         stream.parked = False
-        observe(pool, stream, self._instrument, self._clock.now())
         self._consider(pool)
 
     def leg_over(self, stream: Stream, error: EngineError | None) -> None:
@@ -184,9 +181,9 @@ class Dispatcher:
         if not pool.ready:
             return 0  # nobody would take them: they end where they are
         now = self._clock.now()
-        here = [stream for stream in self._streams.values() if stream.engine_id == engine_id]
-        mine = [stream for stream in here if stream.request.model == pool.settings.model]
-        return sum(self._legs.pause(pool, stream, now, "drain") for stream in mine)
+        mine = [each for each in self._streams.values() if each.request.model == pool.settings.model]
+        here = [stream for stream in mine if stream.engine_id == engine_id]
+        return sum(self._legs.pause(pool, stream, now, "drain") for stream in here)
 
     # ---- plans
 
@@ -207,16 +204,14 @@ class Dispatcher:
 
     def _apply(self, pool: Pool, plan: Plan, now: float) -> None:
         for reject in plan.reject:
-            self._reject(reject)
+            waited = QueueTimeout("The request waited in the queue for too long.", retry_after_s=1.0)
+            self._leave(self._streams[reject.job_id], waited, outcome=None)
         for pause in plan.pause:
-            self._legs.pause(pool, self._streams[pause.job_id], now, pause.reason)
+            if not self._legs.pause(pool, self._streams[pause.job_id], now, pause.reason):
+                pool.scheduler.cannot_resume(pause.job_id, now)
         placed: tuple[Start | Resume, ...] = (*plan.start, *plan.resume)
         for place in placed:
             self._legs.begin(pool, self._streams[place.job_id], place.engine_id, now)
-
-    def _reject(self, reject: Reject) -> None:
-        error = QueueTimeout("The request waited in the queue for too long.", retry_after_s=1.0)
-        self._leave(self._streams[reject.job_id], error, outcome=None)
 
     def _wake(self, pool: Pool, wake_at: float | None, now: float) -> None:
         handle = self._wakeups.pop(pool.settings.model, None)
@@ -233,14 +228,13 @@ class Dispatcher:
         """Take the job out of the scheduler, whatever it was doing; its engine's room follows when it is free."""
         pool = self._pools[stream.request.model]
         job_id = stream.request.id
-        if not stream.parked:
-            observe(pool, stream, self._instrument, self._clock.now())
-            finished = error is None and outcome is None
-            pool.scheduler.remove(job_id, self._clock.now(), finished=finished)
+        observe(pool, stream, self._instrument, self._clock.now())
+        qoe = pool.scheduler.remove(job_id, self._clock.now(), finished=error is None and outcome is None)
+        stream.qoe = qoe if error is None else 0.0
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
-        if engine_id is not None and (cost := stream.course.end_leg(stream.usage, self._clock.now())) is not None:
-            self._instrument.resumed(pool.settings.model, cost)
+        if engine_id is not None:
+            leg_end(pool, stream, self._instrument, self._clock.now())
         self._leave(stream, error, outcome=outcome)
         if engine_id is None:
             self._consider(pool)
@@ -270,6 +264,10 @@ class Dispatcher:
         pool = self._pools[stream.request.model]
         return pool.scheduler.place_in_queue(stream.request.id)
 
+    def standing(self, stream: Stream) -> Standing | None:
+        """How a stream stands for its reader; None while it is parked, and when it has ended."""
+        return self._pools[stream.request.model].scheduler.standing(stream.request.id, self._clock.now())
+
     # ---- for the caretaker
 
     @property
@@ -288,7 +286,8 @@ class Dispatcher:
             raise Draining("The gateway is shutting down.", retry_after_s=1.0)
         return self.pool(request.model)
 
-    def _enter(self, request: JobRequest) -> Stream:
+    def _enter(self, pool: Pool, request: JobRequest) -> Stream:
+        pool.scheduler.add(job_spec(pool, request), self._clock.now())
         stream = self._streams[request.id] = Stream(request, self, self._clock)
         self._idle.clear()
         self._instrument.job_queued(request.model)

@@ -1,36 +1,20 @@
 """A stream with a log, and who follows it: written once, read by each from where it stands."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from gateway.clock import Clock
 from gateway.errors import GatewayError, StreamGone, StreamNotFound, Unavailable
-from gateway.runtime.state import describe
+from gateway.runtime.state import ReaderReport
 from gateway.runtime.stream import Outlet, Stream
 from gateway.stores.stream_exchange import StreamExchange
 from gateway.stores.stream_log import StreamLog
 
 PAGE_BYTES: Final = 64 << 10
 LastWords = Callable[[GatewayError | None], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderReport:
-    """What a reader tells of itself.
-
-    `shown` in code points of visible text, `buffered` likewise; `rate` in code points a second; times in seconds.
-    """
-
-    shown: int | None = None
-    buffered: int | None = None
-    visible: bool | None = None
-    rate: float | None = None
-    rtt_s: float | None = None
-    jitter_s: float | None = None
 
 
 class Follower:
@@ -131,7 +115,7 @@ class Keeper(Protocol):
     log: StreamLog
     clock: Clock
 
-    def place(self, stream: Stream) -> int | None: ...
+    def describe(self, stream: Stream) -> Mapping[str, Any]: ...
 
     def nobody_reads(self, kept: "Kept") -> None: ...
 
@@ -201,7 +185,7 @@ class Kept:
         """Tell the readers how things stand, if that has changed."""
         if self.stream is None or not self.followers:
             return
-        state = msgspec.json.encode(describe(self.stream, self._desk.place(self.stream), self._desk.clock.now()))
+        state = msgspec.json.encode(self._desk.describe(self.stream))
         if state != self._state:
             self._state = state
             self.tell(b"event: andante\ndata: " + state + b"\n\n")
@@ -210,6 +194,7 @@ class Kept:
         """The stream is over: say so in the log, unless it was stopped before its end."""
         stream = self.stream
         now = self._desk.clock.wall()
+        self.show_state()
         try:
             if stream is not None and not stream.abandoned and not end.cancelled():
                 self.log.append(self.id, [self.last_words(end.result())], now=now)

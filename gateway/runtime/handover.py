@@ -94,6 +94,16 @@ def transcript_of(pieces: Iterable[bytes]) -> Transcript | None:
     return transcript
 
 
+def inherit(stream: Stream, transcript: Transcript | None, epoch: int) -> None:
+    """Let a new stream go on with what another gateway had; it is parked, without engine and place, for its reader."""
+    stream.parked = True
+    stream.course.inherit(transcript, epoch)
+    if transcript is not None and transcript.begun:
+        stream.produced = stream.delivered = stream.flushed = transcript.tokens
+        stream.started_at = stream.first_token_at = stream.arrived
+        stream.release_head()
+
+
 def packed(request: JobRequest) -> bytes:
     """A request as it was admitted."""
     leg, pace, size, held = request.leg, request.pace, request.size, request.reservation

@@ -83,8 +83,8 @@ class Instrument(Protocol):
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
         """An engine's health changed."""
 
-    def pool_load(self, model: str, waiting: int, running: int) -> None:
-        """The pool's present queue and legs."""
+    def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
+        """The pool's present queue and legs, and whether its readers together read more than it can make."""
 
     def shared(self, model: str, state: ShareState) -> None:
         """How the pool stands among several gateways, twice a second."""
@@ -124,9 +124,9 @@ class Instruments:
         for part in self._parts:
             part.engine_changed(model, engine_id, state, detail)
 
-    def pool_load(self, model: str, waiting: int, running: int) -> None:
+    def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         for part in self._parts:
-            part.pool_load(model, waiting, running)
+            part.pool_load(model, waiting, running, overloaded=overloaded)
 
     def shared(self, model: str, state: ShareState) -> None:
         for part in self._parts:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Final
 
 from gateway.clock import Clock
-from gateway.core.scheduler import LegEnded
-from gateway.engines.base import Engine
+from gateway.core.events import LegEnded
+from gateway.engines.base import Engine, LegRequest
 from gateway.errors import EngineBusy, EngineError, EngineFailed
-from gateway.runtime.accounting import observe
+from gateway.runtime.accounting import leg_end, observe
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.pool import Pool
 from gateway.runtime.stream import Stream
@@ -32,7 +33,8 @@ class Legs:
         """Perform a plan's start or resume."""
         engine = pool.engine(engine_id)
         if stream.begin(engine, now):
-            self._spawn(self._run(pool, stream, engine))
+            request = replace(stream.leg_request(), priority=pool.scheduler.priority(stream.request.id))
+            self._spawn(self._run(pool, stream, engine, request))
         else:
             failure = EngineFailed("This engine cannot go on with the answer.")
             asyncio.get_running_loop().call_soon(self._refuse, stream, stream.legs, failure)
@@ -53,15 +55,14 @@ class Legs:
             return
         observe(pool, stream, self._instrument, now)
         if stream.engine_id is None or self.pause(pool, stream, now, "away"):
-            pool.scheduler.remove(stream.request.id, now)
+            pool.scheduler.park(stream.request.id, now)
             stream.parked = True
             self._changed(pool)
 
     def let_go(self, pool: Pool, stream: Stream, now: float) -> None:
         """Give the engine up and book what going on there had cost."""
         stream.drop_leg()
-        if (cost := stream.course.end_leg(stream.usage, now)) is not None:
-            self._instrument.resumed(pool.settings.model, cost)
+        leg_end(pool, stream, self._instrument, now)
 
     def free_later(self, pool: Pool, job_id: str) -> None:
         """The engine was told to stop: its room is free when it has noticed."""
@@ -75,14 +76,10 @@ class Legs:
         pool.scheduler.leg_ended(job_id, LegEnded(), self._clock.now())
         self._changed(pool)
 
-    def leaving(self, job_id: str) -> bool:
-        """Whether the job has no engine but still holds room at one."""
-        return job_id in self._leaving
-
-    async def _run(self, pool: Pool, stream: Stream, engine: Engine) -> None:
+    async def _run(self, pool: Pool, stream: Stream, engine: Engine, request: LegRequest) -> None:
         number, engine_id = stream.legs, engine.settings.id
         try:
-            leg = await engine.start(stream.leg_request(), stream)
+            leg = await engine.start(request, stream)
         except EngineFailed as error:
             pool.unreachable(engine_id, lambda: self._changed(pool))
             failure: EngineError = error

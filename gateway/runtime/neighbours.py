@@ -10,7 +10,8 @@ from gateway.errors import EngineFailed, GatewayError, QueueFull, QueueShareFull
 from gateway.runtime import handover
 from gateway.runtime.admission import Admission
 from gateway.runtime.dispatcher import Dispatcher
-from gateway.runtime.followers import Keeper, Kept, LastWords, Reader, ReaderAfar, ReaderReport
+from gateway.runtime.followers import Keeper, Kept, LastWords, Reader, ReaderAfar
+from gateway.runtime.state import ReaderReport
 from gateway.runtime.stream import Stream
 from gateway.stores.stream_exchange import Inheritance, StreamExchange, Word
 
@@ -37,6 +38,7 @@ class Neighbours:
         self._dispatcher = dispatcher
         self._admission = admission
         self._desk: Desk | None = None
+        self._heirless: dict[str, Inheritance] = {}  # ours, but there was no room in the queue
         self._adopting: dict[str, asyncio.Task[None]] = {}
         exchange.watch(self)
 
@@ -116,6 +118,7 @@ class Neighbours:
             self._dispatcher.give_up(kept.stream, "stopped")
         else:
             kept.report = msgspec.msgpack.decode(data, type=ReaderReport)
+            kept.report.measure(kept.stream)
 
     def passing(self, stream_id: str, data: bytes) -> None:
         kept = self.desk.find(stream_id)
@@ -134,14 +137,19 @@ class Neighbours:
         return task
 
     async def _adopt(self, stream_id: str, last_words: LastWords) -> None:
+        if self._dispatcher.draining:
+            return
         try:
-            inherited = await self._exchange.claim(stream_id)
+            inherited = self._heirless.pop(stream_id, None) or await self._exchange.claim(stream_id)
         except Unavailable:
             return  # whoever reads it asks again, and so do we
         if inherited is None or not self._exchange.more_to_come(stream_id):
             return
         try:
             stream = self._revived(inherited)
+        except (QueueFull, QueueShareFull):
+            self._put_off(stream_id, inherited)
+            return
         except GatewayError as error:
             now = self.desk.clock.wall()
             self.desk.log.append(stream_id, [last_words(error)], now=now)
@@ -155,6 +163,13 @@ class Neighbours:
         except (QueueFull, QueueShareFull):
             kept.end_all()  # they come back, and then there may be room
         self.desk.nobody_reads(kept)
+
+    def _put_off(self, stream_id: str, inherited: Inheritance) -> None:
+        """There is no room for it now. Its readers are sent away: they come back, and then there may be some."""
+        self._heirless = {each: old for each, old in self._heirless.items() if self._exchange.more_to_come(each)}
+        self._heirless[stream_id] = inherited
+        if (kept := self.desk.find(stream_id)) is not None:
+            kept.end_all()
 
     def _revived(self, inherited: Inheritance) -> Stream:
         cannot = EngineFailed("The gateway that ran this has died, and the answer cannot go on elsewhere.")

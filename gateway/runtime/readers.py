@@ -5,15 +5,16 @@ event's number as its id. What is only of the moment (comments, states) is sent 
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.core import scheduler as core
+from gateway.core import events as core
 from gateway.errors import StreamNotFound, Unavailable
 from gateway.runtime.dispatcher import Dispatcher
-from gateway.runtime.followers import Follower, Kept, LastWords, Reader, ReaderReport
+from gateway.runtime.followers import Follower, Kept, LastWords, Reader
 from gateway.runtime.neighbours import Neighbours
+from gateway.runtime.state import ReaderReport, describe
 from gateway.runtime.stream import Outlet, Stream
 from gateway.stores.stream_log import StreamLog
 
@@ -113,6 +114,7 @@ class Desk:
         self._check(stream_id, owner)
         kept = self._kept.get(stream_id)
         if kept is not None and kept.stream is not None:
+            report.measure(kept.stream)
             kept.report = report  # the next round tells the scheduler: at most twice a second
         elif self._neighbours is not None:
             self._neighbours.report(stream_id, report)
@@ -135,9 +137,11 @@ class Desk:
 
     # ---- for the streams
 
-    def place(self, stream: Stream) -> int | None:
-        """How many jobs wait before it."""
-        return None if stream.parked else self._dispatcher.place(stream)
+    def describe(self, stream: Stream) -> Mapping[str, Any]:
+        """How a stream stands, as its readers are told."""
+        away = stream.parked or stream.end.done()
+        place = None if away else self._dispatcher.place(stream)
+        return describe(stream, place, None if away else self._dispatcher.standing(stream))
 
     def nobody_reads(self, kept: Kept) -> None:
         """Release the engine now and the job after a while."""

@@ -130,13 +130,13 @@ class Sharing:
             self._must_read, self._must_seed = True, bool(epoch)
         for source in self._numbers.keys() - reply.members.keys():
             del self._numbers[source]
-            self.pool.scheduler.lost(source)
+            self.pool.scheduler.counters.lost(source)
 
     def _message(self) -> Message | None:
         """What there is to tell: first of all again what nobody has acknowledged."""
         if self._unsure is not None:
             return self._unsure
-        delta = self.pool.scheduler.take_delta()
+        delta = self.pool.scheduler.counters.take_delta()
         health, self._registry.health = self._registry.health, {}
         news, self._registry.news = self._registry.news, {}
         message = Message(self.holder.me, self._number + 1, delta, health, news)
@@ -153,7 +153,7 @@ class Sharing:
         if self._registry.health or self._registry.news:
             return True
         due = now - self._exchanged_at >= CHARGES_S
-        return (due and self.pool.scheduler.has_delta()) or self._wants_to_move(now)
+        return (due and self.pool.scheduler.counters.has_delta()) or self._wants_to_move(now)
 
     def _wants_to_move(self, now: float) -> bool:
         """Whether a part of an engine should be given or taken."""
@@ -198,7 +198,7 @@ class Sharing:
         for message in waiting:
             if message.number > self._numbers.get(message.source, 0):
                 self._numbers[message.source] = message.number
-                self.pool.scheduler.merge(message.source, message.delta)
+                self.pool.scheduler.counters.merge(message.source, message.delta)
             self._registry.told(message.health)
             await self._registry.adopt(message.engines)
         await self._registry.tidy()
@@ -206,12 +206,12 @@ class Sharing:
     async def _read(self) -> None:
         """Correct the counters to the sums: what is missing here is merged, whoever it came from."""
         if self._must_seed:
-            await self._store.seed(self.pool.scheduler.snapshot())
+            await self._store.seed(self.pool.scheduler.counters.snapshot())
             self._must_seed = False
         sums = await self._store.sums()
-        known = self.pool.scheduler.snapshot()
+        known = self.pool.scheduler.counters.snapshot()
         charges = {name: total - known.charges.get(name, 0.0) for name, total in sums.charges.items()}
-        self.pool.scheduler.merge("", Delta({n: a for n, a in charges.items() if abs(a) > 1e-6}, sums.lifts))
+        self.pool.scheduler.counters.merge("", Delta({n: a for n, a in charges.items() if abs(a) > 1e-6}, sums.lifts))
         self._numbers = {name: number for name, number in sums.numbers.items() if name in self.holder.others}
         self._must_read = False
         await self._registry.adopt(sums.engines)

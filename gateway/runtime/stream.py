@@ -12,8 +12,8 @@ from typing import Final, Protocol
 from gateway.clock import Clock
 from gateway.core.limits import Reservation
 from gateway.core.pace import Pace
+from gateway.core.units import UnitRatio
 from gateway.engines.base import Endpoint, Engine, Leg, LegRequest, Usage
-from gateway.engines.transcript import Transcript
 from gateway.errors import EngineError, GatewayError
 from gateway.runtime.course import Course
 from gateway.runtime.sizing import PromptSize
@@ -21,6 +21,7 @@ from gateway.runtime.sizing import PromptSize
 GROUP_LEAD_S: Final = 1.0
 GROUP_S: Final = 0.25
 GRID_S: Final = 0.05
+PRIOR_TOKENS: Final = 4.0  # what the first few tokens hold says little
 MAX_HELD: Final = 64  # reads that wait for a client whose socket still holds an earlier answer
 COMMENT: Final = b": keep-alive\n"  # one line without a blank one: an SDK takes a blank line for an event
 
@@ -89,6 +90,8 @@ class Stream:
         self.produced = 0
         self.delivered = 0
         self.flushed = 0
+        self.units_per_token = 1.0  # of the pace's unit; the reader tells what a token holds for it
+        self.qoe: float | None = None  # once it has ended
         self.legs = 0
         self.started_at: float | None = None
         self.first_token_at: float | None = None
@@ -201,6 +204,17 @@ class Stream:
         if held:
             self._deliver(held, self._paced_from)
 
+    def reads(self, characters: int, rate: float) -> None:
+        """Its reader has got so many characters and reads so many a second.
+
+        A pace is stated in tokens of a usual text; how much of that a token of this model and language is, only the
+        reader's side sees.
+        """
+        if self._rate and rate > 0:
+            ratio = UnitRatio(1.0, PRIOR_TOKENS)
+            ratio.observe(self.delivered, characters * self._rate / rate)
+            self.units_per_token = ratio.units_per_token
+
     def release_head(self) -> None:
         """Nothing has come for so long that the client should at least hear that its request lives."""
         if not self.head.done():
@@ -226,15 +240,6 @@ class Stream:
         if self._outlet is not None and self.blocked_at is None:
             self.last_sent = self._now()
             self._outlet.write(COMMENT)
-
-    def inherit(self, transcript: Transcript | None, epoch: int) -> None:
-        """Go on with what another gateway had of this stream; it waits, without engine and place, for its reader."""
-        self.parked = True
-        self.course.inherit(transcript, epoch)
-        if transcript is not None and transcript.begun:
-            self.produced = self.delivered = self.flushed = transcript.tokens
-            self.started_at = self.first_token_at = self.arrived
-            self.release_head()
 
     def finish(self, error: GatewayError | None) -> None:
         """Nothing more will come."""

@@ -1,10 +1,10 @@
 """The arithmetic of `gateway.core.limits`, once more in Lua, where it is atomic for all gateways.
 
 For each key three Redis keys with one hash tag: a hash with the buckets' levels (`r` requests, `t` tokens, each with
-its capacity `rc`, `tc`; `at` is the time of both), a sorted set of holds by the time at which they expire, a hash of
-what each hold has charged and used. Times are milliseconds of Redis' own clock, so that gateways' clocks may differ;
-ARGV[1] is the time to take in its place, empty but in tests. Every command may come twice: a hold has its own name, and
-totals are absolute.
+its capacity `rc`, `tc`; `at` is the time of both; `owed` was used before there was a bucket), a sorted set of holds by
+the time at which they expire, and a hash of what each hold has charged and used. Times are milliseconds of Redis' own
+clock, so that gateways' clocks may differ; ARGV[1] is the time to take in its place, empty but in tests. Every command
+may come twice: a hold has its own name, and totals are absolute.
 """
 
 from typing import Final
@@ -19,10 +19,11 @@ if not now then
 end
 local ttl = tonumber(ARGV[2])
 local bucket, holds, charges = KEYS[1], KEYS[2], KEYS[3]
-local names = {'r', 't', 'rc', 'tc', 'at'}
+local names = {'r', 't', 'rc', 'tc', 'at', 'owed'}
 local found = redis.call('HMGET', bucket, unpack(names))
 local b = {}
 for i, name in ipairs(names) do b[name] = tonumber(found[i]) end
+local owing = not b.at or b.owed
 local function refill()
   local passed = math.max(0, now - (b.at or now))
   for level, capacity in pairs({r = 'rc', t = 'tc'}) do
@@ -36,7 +37,14 @@ local function fit(level, capacity, limit, known)
   elseif b[capacity] ~= limit then b[level] = b[level] * limit / b[capacity] end
   b[capacity] = limit
 end
-local function take(count) if b.t then b.t = math.min(b.t - count, b.tc) end end
+local function take(count)
+  if b.t then b.t = math.min(b.t - count, b.tc)
+  elseif owing then b.owed = (b.owed or 0) + count end
+end
+local function settle_debt()
+  if b.t and b.owed then b.t = math.min(b.t - b.owed, b.tc) end
+  b.owed, owing = nil, false
+end
 local function finish(name, charged, used)
   take(used - charged)
   redis.call('ZREM', holds, name)
@@ -69,6 +77,7 @@ refill()
 expire()
 fit('r', 'rc', limit_r, tonumber(ARGV[6]))
 fit('t', 'tc', limit_t, tonumber(ARGV[7]))
+settle_debt()
 local name, tokens = ARGV[8], tonumber(ARGV[9])
 local streams = redis.call('ZCARD', holds)
 local function wait(level, capacity, amount)
@@ -101,6 +110,7 @@ refill()
 expire()
 fit('r', 'rc', limit_r)
 fit('t', 'tc', limit_t)
+settle_debt()
 save()
 return levels()
 """)

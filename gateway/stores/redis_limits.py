@@ -21,6 +21,7 @@ from gateway.stores.redis_limit_scripts import RESERVE, SETTLE, STATE
 from gateway.stores.redis_link import RedisLink
 
 SEND_S: Final = 1.0
+CALM_ROUNDS: Final = 5  # of them, to the next report of a stream that stays within its estimate
 RETRY_S: Final = 0.5  # a connection that broke under a reservation is waited for so long
 STREAM_RETRY_S: Final = 1.0
 MAX_UNSENT: Final = 20_000
@@ -40,6 +41,11 @@ class _Hold:
     told_at: float
     fate: str = "live"
     alone: Reservation | None = None
+
+    @property
+    def urgent(self) -> bool:
+        """Whether others must know soon: it has ended, or used more than was charged."""
+        return self.fate != "live" or self.used > self.base
 
 
 class RedisLimitStore:
@@ -127,16 +133,27 @@ class RedisLimitStore:
     # ---- talking to Redis
 
     async def run(self, now: Callable[[], float]) -> None:
-        """Send on what was settled, once a second, for ever; `now` is the clock of the other calls."""
+        """Send on what was settled, for ever; `now` is the clock of the other calls. Ends, and use beyond the estimate,
+        once a second, the rest less often."""
+        rounds = 0
         while True:
             await asyncio.sleep(SEND_S)
             await self._link.wait()
+            rounds += 1
             with suppress(Unavailable):  # totals are absolute: the next report says it all
-                await self.report(*self._unsent, now=now())
+                await self.report(*self._unsent, now=now(), all_of_it=rounds % CALM_ROUNDS == 0)
 
-    async def report(self, *key_ids: str, now: float) -> None:
+    async def report(self, *key_ids: str, now: float, all_of_it: bool = True) -> None:
         """Send on what was settled for these keys. Unavailable; then it stays unsent."""
-        sent = {key_id: self._unsent.pop(key_id) for key_id in key_ids if key_id in self._unsent}
+        sent: dict[str, dict[int, _Hold]] = {}
+        for key_id in key_ids:
+            holds = self._unsent.get(key_id, {})
+            due = {number: hold for number, hold in holds.items() if all_of_it or hold.urgent}
+            if due:
+                sent[key_id] = due
+                self._unsent[key_id] = {number: hold for number, hold in holds.items() if number not in due}
+                if not self._unsent[key_id]:
+                    del self._unsent[key_id]
         if not sent:
             return
         try:

@@ -17,6 +17,7 @@ class RedisPost:
     """`receive` hears each thing that others say to `gateway_id`. What is sent may get lost; nothing is sent twice."""
 
     def __init__(self, link: RedisLink, gateway_id: str, receive: Callable[[list[Any]], None]) -> None:
+        self.unreadable = 0
         self._link = link
         self._waiting: dict[str, list[Any]] = {}
         self._wake = asyncio.Event()
@@ -44,5 +45,8 @@ class RedisPost:
         return self._link.key("inbox", gateway_id)
 
     def _hear(self, data: bytes) -> None:
-        for message in msgspec.msgpack.decode(data):
-            self._receive(message)
+        try:
+            for message in msgspec.msgpack.decode(data):
+                self._receive(message)
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            self.unreadable += 1  # from a gateway of another version; it must not cost us the link

@@ -92,7 +92,7 @@ class SimJob:
         deliveries = (Delivery(at - request.arrived_s) for at in self.times())
         ending = Ending.LEFT if self.outcome == "left" else Ending.FINISHED
         ended_s = (self.ended_s or request.arrived_s) - request.arrived_s
-        return exact_qoe(request.pace, deliveries, ending, ended_s, request.reader.away), stall_s
+        return exact_qoe(request.pace, deliveries, ending, ended_s, request.reader.absent), stall_s
 
     def _walk(self) -> tuple[float, float]:
         """One pass over the tokens: QoE as `exact_qoe` has it for a reader who stays, and the worst stall by a pause.
@@ -105,7 +105,7 @@ class SimJob:
         shown = self.runs[0][0][0] if self.runs else 0.0
         delay = stall_s = 0.0
         leg = self.runs[0][1] if self.runs else 0
-        away = self.request.reader.away
+        away = self.request.reader.absent
         for run, number in self.runs:
             if number != leg and pace.paced:
                 leg = number

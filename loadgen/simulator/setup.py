@@ -44,6 +44,12 @@ class Gateway:
     holder: Holder
     next_plan: float | None = None
 
+    @classmethod
+    def of(cls, number: int, setup: Setup) -> "Gateway":
+        """The gateway of that number, from 0."""
+        scheduler = Scheduler(setup.rule, setup.limits, setup.tuning)
+        return cls(number, scheduler, Holder(f"gateway-{number}", setup.lease_s))
+
 
 @dataclass(slots=True, eq=False)
 class Run:

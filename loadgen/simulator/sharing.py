@@ -40,10 +40,10 @@ class Sharing:
     def round(self, now: float) -> None:
         """Deltas go out, then everybody writes its line and learns what it holds."""
         for gateway in self._gateways:
-            delta = gateway.scheduler.take_delta()
+            delta = gateway.scheduler.counters.take_delta()
             for other in self._gateways:
                 if other is not gateway:
-                    other.scheduler.merge(str(gateway.number), delta)
+                    other.scheduler.counters.merge(str(gateway.number), delta)
         for gateway in self._gateways:
             self._sync(gateway, now)
 

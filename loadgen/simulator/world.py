@@ -10,9 +10,9 @@ from itertools import count
 from time import perf_counter
 from typing import Any
 
-from gateway.core.leases import Holder
+from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.plan import Plan, Resume, Start
-from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
+from gateway.core.scheduler import Scheduler
 from gateway.emulator.profiles import Profile
 from gateway.errors import GatewayError
 from loadgen.simulator.engine import Leg, SimEngine
@@ -37,12 +37,7 @@ class World:
         self._legs: dict[str, Leg] = {}
         self._served: dict[str, float] = {}
         self._engines: dict[str, SimEngine] = {}
-        self._gateways = [
-            Gateway(
-                number, Scheduler(setup.rule, setup.limits, setup.tuning), Holder(f"gateway-{number}", setup.lease_s)
-            )
-            for number in range(setup.gateways)
-        ]
+        self._gateways = [Gateway.of(number, setup) for number in range(setup.gateways)]
         self._sharing = Sharing(self._gateways, setup.lease_s)
         for number, profile in enumerate(setup.engines, start=1):
             self.add_engine(f"engine-{number}", profile)
@@ -159,7 +154,7 @@ class World:
 
     def _expect_reader(self, job: SimJob, request: Request) -> None:
         reader = request.reader
-        for left, back in reader.away:
+        for left, back in reader.absent:
             self.at(request.arrived_s + left, self._look, (job, False))
             if back != float("inf"):
                 self.at(request.arrived_s + back, self._look, (job, True))

@@ -8,10 +8,11 @@ from time import perf_counter
 from typing import Any, Final
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded
 from gateway.core.job import JobSpec
 from gateway.core.pace import Pace
 from gateway.core.policies import find_policy
-from gateway.core.scheduler import LegEnded, Scheduler
+from gateway.core.scheduler import Scheduler
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES
 from loadgen.simulator.setup import NO_QUEUE_LIMITS, Setup

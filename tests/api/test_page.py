@@ -6,7 +6,10 @@ from gateway.api.page import POLICY
 from tests.support.servers import Emulators, Gateways
 
 
-@pytest.mark.parametrize("path", ["/", "/web/chat.js", "/web/chat.css", "/web/licenses.txt"])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/compare", *(f"/web/{name}" for name in ("base.css", "chat.js", "chat.css", "compare.js", "licenses.txt"))],
+)
 async def test_the_page_and_its_files_need_no_key(emulator: Emulators, gateway: Gateways, path: str) -> None:
     """They hold nothing that is anybody's."""
     served = gateway([emulator()])
@@ -18,12 +21,13 @@ async def test_the_page_and_its_files_need_no_key(emulator: Emulators, gateway: 
     assert len(answer.content) > 500
 
 
-async def test_the_page_forbids_what_it_does_not_need(emulator: Emulators, gateway: Gateways) -> None:
+@pytest.mark.parametrize("path", ["/", "/compare"])
+async def test_a_page_forbids_what_it_does_not_need(emulator: Emulators, gateway: Gateways, path: str) -> None:
     """Nothing from elsewhere, nothing inline; the page itself has no inline script or style that this would break."""
     served = gateway([emulator()])
 
     async with served.client() as client:
-        answer = await client.get("/")
+        answer = await client.get(path)
 
     assert answer.headers["content-security-policy"] == POLICY
     assert "unsafe" not in POLICY

@@ -95,7 +95,9 @@ def test_the_queue_is_told_in_plain_words(browser: Browser, page: Page, emulator
     enter(page, served)
     ask(page, "And me?")
 
-    expect(page.locator(".assistant .note")).to_have_text("Waiting: yours is the next answer to start.")
+    expect(page.locator(".assistant .note")).to_have_text(
+        "Waiting: yours is the next answer to start. All engines are busy."
+    )
     before.get_by_role("button", name="Stop").click()
     answered(page)
     expect(page.locator(".assistant .text")).not_to_be_empty()

@@ -1,4 +1,4 @@
-"""A plain model of a pool: who waits, runs, is being stopped or has left, as told by events and plans alone."""
+"""A plain model of a pool: who waits, runs, is being stopped, is parked or has left, as events and plans tell."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +15,8 @@ LIMITS = QueueLimits(max_jobs=8, max_jobs_per_tenant=4, timeout_s=10.0)
 
 @dataclass
 class Books:
-    """`running` holds every leg's engine, those that are `stopping` (to be paused) or `leaving` (removed) included."""
+    """`running` holds every leg's engine, those that are `stopping` (to be paused) or `leaving` (removed) included;
+    `parked` the jobs whose readers are away, those whose legs are still ending included."""
 
     specs: dict[str, JobSpec] = field(default_factory=dict)
     arrived: dict[str, float] = field(default_factory=dict)
@@ -26,6 +27,9 @@ class Books:
     stopping: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
     yielded: set[str] = field(default_factory=set)  # paused by the policy and neither begun nor failed since
+    parked: dict[str, float] = field(default_factory=dict)  # since when
+    stuck: set[str] = field(default_factory=set)  # turned out not to be resumable
+    away: dict[str, float] = field(default_factory=dict)  # for how long before
     left: list[str] = field(default_factory=list)
 
     # ---- events
@@ -35,6 +39,7 @@ class Books:
         self.waiting[spec.id] = None
         self.arrived[spec.id] = now
         self.produced[spec.id] = 0
+        self.away[spec.id] = 0.0
 
     def leg_ended(self, job: str, *, failed: bool) -> None:
         del self.running[job]
@@ -44,19 +49,45 @@ class Books:
         if job in self.leaving:
             self.leaving.remove(job)
             self.left.append(job)
-        else:
+        elif job not in self.parked:
             self.waiting[job] = None
 
     def remove(self, job: str) -> None:
-        if job in self.waiting:
-            del self.waiting[job]
-            self.left.append(job)
-        else:
+        self.parked.pop(job, None)
+        self.waiting.pop(job, None)
+        if job in self.running:
             self.leaving.add(job)
+        else:
+            self.left.append(job)
+
+    def park(self, job: str, now: float) -> None:
+        self.parked[job] = now
+        self.waiting.pop(job, None)
+        if job in self.running:
+            self.stopping.add(job)
+
+    def unpark(self, job: str, now: float) -> None:
+        self.away[job] += now - self.parked.pop(job)
+        if self.produced[job]:
+            self.yielded.add(job)
+        else:
+            self.yielded.discard(job)
+        if job not in self.running:
+            self.waiting[job] = None
+
+    def cannot_resume(self, job: str) -> None:
+        self.stuck.add(job)
+        if job in self.stopping - self.leaving - self.parked.keys():
+            self.stopping.remove(job)
+            self.yielded.discard(job)
 
     def present(self) -> list[str]:
         """Jobs that can be removed."""
-        return sorted({*self.waiting, *self.running} - self.leaving)
+        return sorted({*self.waiting, *self.running, *self.parked} - self.leaving)
+
+    def queued(self) -> list[str]:
+        """Those that wait and have never said anything."""
+        return [job for job in self.waiting if not self.produced[job]]
 
     # ---- a plan, checked against the books before it is written into them
 
@@ -81,9 +112,11 @@ class Books:
 
     def _reject(self, plan: Plan, now: float, tick_s: float | None) -> None:
         """Exactly those that have no token and have waited long enough; `wake_at` is the next of them, or the tick."""
-        fresh = {job: self.arrived[job] + LIMITS.timeout_s for job in self.waiting if not self.produced[job]}
+        fresh = {job: self.arrived[job] + self.away[job] + LIMITS.timeout_s for job in self.queued()}
         overdue = [job for job, deadline in fresh.items() if deadline <= now]
-        assert [each.job_id for each in plan.reject] == sorted(overdue, key=list(self.specs).index)
+        order = list(self.specs)
+        overdue.sort(key=lambda job: (fresh[job], order.index(job)))
+        assert [each.job_id for each in plan.reject] == overdue
         for job in overdue:
             del self.waiting[job]
             self.left.append(job)
@@ -99,6 +132,7 @@ class Books:
         assert self.running[job] == pause.engine_id
         assert job not in self.stopping | self.leaving
         assert self.specs[job].resumable
+        assert job not in self.stuck
         if pause.reason is Reason.MEMORY:
             kept = self.held(pause.engine_id, subject, but=self.stopping | self.leaving)
             assert kept > (self.engines[pause.engine_id].kv_tokens or kept)
@@ -135,8 +169,9 @@ class Books:
         """Everyone is in exactly one place, and what is counted is what a recount gives."""
         roster = subject._roster
         jobs = roster.jobs
-        assert len(subject) == len(jobs) == len(self.waiting) + len(self.running)
-        assert set(jobs) == {*self.waiting, *self.running}
+        assert len(subject) == len(jobs)
+        assert set(jobs) == {*self.waiting, *self.running, *self.parked}
+        assert not self.waiting.keys() & {*self.running, *self.parked}
         assert set(roster.waiting) == set(self.waiting)
         assert sorted(self.left) == sorted(set(self.left)) == sorted(self.specs.keys() - jobs.keys())
         for load in roster.fleet:
@@ -150,11 +185,14 @@ class Books:
             assert all(jobs[job].reserved >= jobs[job].context_tokens for job in legs)
         for name, job in jobs.items():
             assert (job.state is JobState.LEAVING) == (name in self.leaving)
-            assert (job.state is JobState.STOPPING) == (name in self.stopping - self.leaving)
+            assert (job.state is JobState.STOPPING) == (name in self.stopping - self.leaving - self.parked.keys())
+            assert job.parked == (name in self.parked)
+            assert not (job.parked and (job.wants or job.tracker.present))
+            assert (job.bill is None) or not job.bill.closed or name in self.leaving
             assert job.engine_id == self.running.get(name)
             assert (subject.place_in_queue(name) is None) == (name not in self.waiting)
         wanting = Counter(job.spec.tenant for job in jobs.values() if job.wants)
         assert {account.tenant: account.wanting for account in roster.counters.backlog()} == wanting
         assert roster.counters.backlogged_tenants == len(wanting)
-        fresh = Counter(self.specs[job].tenant for job in self.waiting if not self.produced[job])
+        fresh = Counter(self.specs[job].tenant for job in self.queued())
         assert subject._room.by_tenant == fresh

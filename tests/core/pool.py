@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded
 from gateway.core.job import JobSpec
 from gateway.core.pace import MACHINE, Pace
 from gateway.core.plan import Plan, Reason, Resume, Start
 from gateway.core.policies import find_policy
-from gateway.core.scheduler import LegEnded, Scheduler
+from gateway.core.scheduler import Scheduler
 from gateway.core.tuning import Tuning
 from gateway.core.waiting_room import QueueLimits
 

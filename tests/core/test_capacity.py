@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity, EngineLoad, tokens_to_reserve
 from gateway.core.job import Job, JobSpec
 from gateway.core.latency import IterationModel
+from gateway.core.resumes import ResumeCost
 
 PRIOR = IterationModel(0.01, 0.0, 0.0, 0.001)
 
@@ -87,6 +88,38 @@ def test_the_price_of_a_resume_is_learned(ratio: float) -> None:
     subject.take(one, 200, 0.0)
 
     assert subject.resume_s(100) == pytest.approx(ratio * subject.first_token_s(100), rel=0.01)
+
+
+@given(st.lists(st.floats(0.2, 0.4), min_size=12, max_size=12), st.lists(st.floats(0, 1e6), max_size=5))
+def test_a_few_odd_resumes_move_nothing_far(usual: list[float], odd: list[float]) -> None:
+    """An engine that hung, a clock that jumped: what is believed stays within what most resumes took."""
+    subject = ResumeCost()
+    for ratio in (*odd, *usual):
+        subject.took(ratio, 1.0)
+    assert min(usual) <= subject.factor <= max(usual)
+    for ratio in odd:
+        subject.took(ratio, 1.0)
+    assert min(usual) <= subject.factor <= max(usual)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(-5, 6000)), min_size=1, max_size=40))
+def test_a_warm_prefix_cache_makes_a_resume_cheaper(told: list[tuple[int, int]]) -> None:
+    """Both engines took the same times; one of them still knew what was sent again. A share is a share whatever it
+    says."""
+    warm, cold, silent = (load(EngineCapacity(4)) for _ in range(3))
+    for subject in (warm, cold, silent):
+        for _ in range(10):
+            subject.resumes.took(0.7 * subject.first_token_s(1000), subject.first_token_s(1000))
+    for sent, cached in told:
+        warm.resumes.told(sent, cached)
+        cold.resumes.told(sent, 0)
+
+    lost = 2 * warm.resume_s(1000)  # by the only place
+    assert lost <= warm.recompute_s(1000) <= cold.recompute_s(1000) == pytest.approx(PRIOR.prefill_s(1000) + lost)
+    assert 0 < silent.recompute_s(1000) < cold.recompute_s(1000)
+    if sum(cached > 0 for _, cached in told[-15:]):
+        assert warm.recompute_s(1000) < cold.recompute_s(1000)
+    assert warm.resume_s(1000) == cold.resume_s(1000) == silent.resume_s(1000)
 
 
 def test_the_speed_is_learned_from_what_is_produced() -> None:

@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given, settings
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.pace import Pace
 from gateway.core.plan import Plan, Reason
-from gateway.core.policies.fair_qoe import Allowance, FairQoe, Steps
+from gateway.core.policies.fair_qoe import FairQoe
+from gateway.core.policies.turns import Allowance, Steps
 from gateway.core.roster import Roster
-from gateway.core.scheduler import LegEnded, ReaderReport
 from gateway.core.tuning import Tuning
 from loadgen.simulator.world import World
 from loadgen.workload import Reader, Workload
@@ -27,7 +28,7 @@ class Watched(World):
         assert isinstance(policy, FairQoe)
         for pause in plan.pause:
             job = roster.jobs[pause.job_id]
-            if not policy._overloaded and pause.reason is not Reason.MEMORY and job.spec.pace.paced:
+            if not policy.overloaded and pause.reason is not Reason.MEMORY and job.spec.pace.paced:
                 self.judged += 1
                 assert not job.tracker.present or job.fresh or job.tracker.lead(self.now) > roster.must_run_s(job)
         super()._apply(plan)
@@ -158,15 +159,18 @@ def test_steps_go_up_at_once_and_down_half_a_step_late() -> None:
     for ahead in (0.5, 1.1, 0.6, 0.4, 3.7, 2.6, 2.4, 0.0):
         counters.account("b").counter = ahead
         steps.sort(roster, 1.0)
-        seen.append(steps["b"])
+        seen.append(steps.after("b", 0.0, runs=False))
 
     assert seen == [0, 1, 1, 0, 3, 3, 2, 0]
-    assert steps["a"] == 0
+    assert steps.after("a", 0.0, runs=False) == 0
+    assert [steps.after("a", service, runs=False) for service in (0.9, 1.0, 7.5)] == [0, 1, 7]
+    assert [steps.after("a", service, runs=True) for service in (0.9, 1.4, 1.5)] == [0, 0, 1]
+    assert steps.after("a", float("inf"), runs=False) >= 1e9
 
 
 def test_the_allowance_bounds_what_is_computed_again() -> None:
     """A tenth of one engine's time, saved up for a minute; what is forced is owed."""
-    subject = Allowance(0.1)
+    subject = Allowance(0.1, 60.0)
     assert not subject.spend(0.1)
     subject.earn(1, 0.0)  # 6 s are there at the beginning
     assert not subject.spend(6.1)
@@ -194,4 +198,4 @@ def test_the_smaller_the_slack_the_nearer_the_tenants() -> None:
 
     assert gaps[0] <= gaps[1] <= gaps[2]
     assert gaps[0] < gaps[2]
-    assert gaps[0] <= vtc
+    assert gaps[0] <= vtc + 100 + 2 * 60  # within one job of it

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from gateway.core.capacity import EngineCapacity
 from gateway.core.job import Job, JobSpec
 from gateway.core.policies import DEFAULT_POLICY, POLICIES, find_policy
 from gateway.core.policies.base import InOrder
@@ -16,6 +17,7 @@ from gateway.core.policies.round_robin import RoundRobin
 from gateway.core.policies.vtc import Vtc
 from gateway.core.roster import Roster
 from gateway.core.tuning import Tuning
+from tests.core.pool import scheduler, spec
 
 TENANTS = ["a", "b", "c", "d"]
 
@@ -173,3 +175,16 @@ def test_names_of_policies() -> None:
     for name in ("", "rpm", "rpm()", "rpm(0)", "rpm(-1)", "rpm(1.5)", "rpm(5", "(5)", "rpm(5))", "FCFS"):
         with pytest.raises(KeyError):
             find_policy(name)
+
+
+def test_the_rank_for_an_engine_is_the_tenants_lead() -> None:
+    """Who was served more ranks lower, whatever job it is; without anybody to compare with, all rank alike."""
+    subject = scheduler("vtc", {"x": EngineCapacity(2)})
+    for name, tenant in (("a", "much"), ("b", "little"), ("c", "much"), ("d", "little")):
+        subject.add(spec(name, tenant), 0.0)
+    subject.plan(0.0)
+    subject.observe("a", 100, 1.0)
+    assert (subject.priority("c"), subject.priority("d")) == (200, 0)
+    for name in "cd":
+        subject.remove(name, 1.0)
+    assert (subject.priority("a"), subject.priority("b")) == (0, 0)

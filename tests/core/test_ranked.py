@@ -3,10 +3,10 @@
 import pytest
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded
 from gateway.core.latency import IterationModel
 from gateway.core.plan import Reason
 from gateway.core.policies.places import PauseCap
-from gateway.core.scheduler import LegEnded
 from tests.core.pool import PATIENT, begun, finish, give, program, reader, scheduler, spec
 
 RANKED = ["lqsf", "andes", "andes_min", "andes_perfect", "fair_qoe"]
@@ -192,3 +192,17 @@ def test_memory_that_is_overrun_is_relieved(policy: str) -> None:
 
     assert [move.reason for move in plan.pause] == [Reason.MEMORY]
     assert not begun(plan)
+
+
+@pytest.mark.parametrize("policy", ["andes", "fair_qoe"])
+@pytest.mark.parametrize(("prompt", "pays"), [(10, True), (30_000, False)])
+def test_a_pause_must_pay_for_computing_the_victim_again(policy: str, prompt: int, pays: bool) -> None:
+    """At 1000 tokens a second the long prompt takes 30 s of the engine to compute again, for a gain over 10 s."""
+    slow = IterationModel(0.02, 0.0, 0.0, 1 / 1000)
+    subject = scheduler(policy, {"e": EngineCapacity(1, model=slow)}, PATIENT, cap=10.0)
+    subject.add(reader("ahead", "a", prompt=prompt), 0.0)
+    subject.plan(0.0)
+    give(subject, "ahead", 400, 40.0)
+    subject.add(reader("new", "b"), 40.0)
+
+    assert bool(subject.plan(40.0).pause) is pays

@@ -3,9 +3,9 @@
 import pytest
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded
 from gateway.core.job import IllegalMove
 from gateway.core.plan import Plan, Reason, Reject, Resume
-from gateway.core.scheduler import LegEnded
 from gateway.core.waiting_room import QueueLimits
 from gateway.errors import QueueFull, QueueShareFull, RateLimited
 from tests.core.pool import READING, finish, give, program, reader, scheduler, spec, start

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.job import JobSpec
 from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
-from gateway.core.scheduler import LegEnded, ReaderReport, Scheduler
+from gateway.core.scheduler import Scheduler
 from gateway.errors import QueueFull, QueueShareFull, RateLimited
 from tests.core.books import LIMITS, Books
 from tests.core.pool import begun, scheduler
@@ -61,7 +62,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.books = Books()
         self.accepted: list[tuple[str, float]] = []
 
-    def both(self, event: Callable[[Scheduler], None]) -> None:
+    def both(self, event: Callable[[Scheduler], object]) -> None:
         for each in (self.subject, self.twin):
             event(each)
 
@@ -71,14 +72,9 @@ class SchedulerMachine(RuleBasedStateMachine):
     def arrive(self, spec: JobSpec) -> None:
         books = self.books
         spec = JobSpec(**{**{name: getattr(spec, name) for name in spec.__slots__}, "id": f"job-{len(books.specs)}"})
-        fresh = [books.specs[job].tenant for job in books.waiting if not books.produced[job]]
         lately = sum(tenant == spec.tenant and self.now - at < 60 for tenant, at in self.accepted)
-        expected: type[Exception] | None = None
-        if len(fresh) >= LIMITS.max_jobs:
-            expected = QueueFull
-        elif fresh.count(spec.tenant) >= LIMITS.max_jobs_per_tenant:
-            expected = QueueShareFull
-        elif self.policy == RPM and lately >= 2:
+        expected = self.queue_says(spec.tenant)
+        if expected is None and self.policy == RPM and lately >= 2:
             expected = RateLimited
         if expected is None:
             self.both(lambda each: each.add(spec, self.now))
@@ -88,6 +84,51 @@ class SchedulerMachine(RuleBasedStateMachine):
         for each in (self.subject, self.twin):
             with pytest.raises(expected):
                 each.add(spec, self.now)
+
+    def queue_says(self, tenant: str) -> type[Exception] | None:
+        """How one more of this tenant that was never started would be refused."""
+        fresh = [self.books.specs[job].tenant for job in self.books.queued()]
+        if len(fresh) >= LIMITS.max_jobs:
+            return QueueFull
+        return QueueShareFull if fresh.count(tenant) >= LIMITS.max_jobs_per_tenant else None
+
+    @precondition(lambda self: self.books.present())
+    @rule(data=st.data())
+    def park(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.books.present()))
+        if job in self.books.parked:
+            return
+        self.both(lambda each: each.park(job, self.now))
+        self.books.park(job, self.now)
+
+    @precondition(lambda self: self.books.parked)
+    @rule(data=st.data())
+    def unpark(self, data: st.DataObject) -> None:
+        """Neither charges nor lifts anybody."""
+        books = self.books
+        job = data.draw(st.sampled_from(sorted(books.parked)))
+        waits_anew = not books.produced[job] and job not in books.running
+        expected = self.queue_says(books.specs[job].tenant) if waits_anew else None
+        if expected is not None:
+            for each in (self.subject, self.twin):
+                with pytest.raises(expected):
+                    each.unpark(job, self.now)
+            return
+        before = self.accounts()
+        self.both(lambda each: each.unpark(job, self.now))
+        books.unpark(job, self.now)
+        assert self.accounts() == before
+
+    @precondition(lambda self: self.books.present())
+    @rule(data=st.data())
+    def cannot_resume(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.books.present()))
+        self.both(lambda each: each.cannot_resume(job, self.now))
+        self.books.cannot_resume(job)
+
+    def accounts(self) -> dict[str, tuple[float, float]]:
+        """What every tenant was charged and lifted."""
+        return {each.tenant: (each.counter, each.lifted) for each in self.subject._roster.counters}
 
     @rule(name=ENGINES, capacity=CAPACITIES)
     def engine_changes(self, name: str, capacity: EngineCapacity) -> None:
@@ -109,10 +150,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         else:
             self.books.engines[name] = gone
 
-    @precondition(lambda self: self.books.running)
+    @precondition(lambda self: self.books.running.keys() - self.books.parked.keys())
     @rule(data=st.data(), more=st.integers(0, 200), sent=st.booleans(), prompt=st.none() | st.integers(1, 2500))
     def produce(self, data: st.DataObject, more: int, sent: bool, prompt: int | None) -> None:
-        job = data.draw(st.sampled_from(sorted(self.books.running)))
+        job = data.draw(st.sampled_from(sorted(self.books.running.keys() - self.books.parked.keys())))
         total = self.books.produced[job] = self.books.produced[job] + more
         self.both(lambda each: each.observe(job, total, self.now, prompt_tokens=prompt))
         if sent:
@@ -191,6 +232,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for name in sorted(books.engines):
             self.engine_changes(name, EngineCapacity(1, ready=name == "x"))
         self.engine_changes("x", EngineCapacity(1))
+        for job in sorted(books.parked):
+            self.give_up(job, finished=False)
         for job in sorted(books.stopping):
             self.end_leg(job, failed=False)
         for _ in range(2 * len(books.specs) + 1):

@@ -10,7 +10,7 @@ import httpx2
 
 from loadgen.records import JobRecord, read_records
 from tests.support.processes import python
-from tests.support.servers import Emulators, Engine, Gateways
+from tests.support.servers import MODEL, Emulators, Engine, Gateways
 
 ADMIN = "an-admin-key-for-a-test"
 SCENARIO = """
@@ -26,9 +26,9 @@ output_tokens = { low = 5, high = 25 }
 """
 
 
-def attack(folder: Path, *words: str) -> tuple[dict[str, Any], list[JobRecord], str]:
+def attack(folder: Path, *words: str, scenario: str = SCENARIO) -> tuple[dict[str, Any], list[JobRecord], str]:
     """Its result, its records and what it printed."""
-    (folder / "few.toml").write_text(SCENARIO)
+    (folder / "few.toml").write_text(scenario)
     out, rows = folder / "out.json", folder / "jobs.csv.gz"
     command = python("loadgen", "attack", "--scenario", str(folder / "few.toml"), "--json", str(out), *words)
     done = subprocess.run(
@@ -59,6 +59,24 @@ def test_through_the_gateway_with_a_key_for_each_client(emulator: Emulators, gat
     assert all(key["revoked_at"] is not None for key in made)
     assert ADMIN not in json.dumps(result)
     assert "average QoE" in printed
+
+
+def test_readers_who_go_and_come_back(emulator: Emulators, gateway: Gateways, tmp_path: Path) -> None:
+    """Every one of them again and again, on an engine of 100 tokens a second: nothing is lost, nothing comes twice.
+
+    Who goes before the stream has said its id cannot come back.
+    """
+    served = gateway([emulator(speed=0.1)])
+    readers = "readers = { returning = 1.0, stays_s = 0.1, gone_s = 0.1 }\n"
+    longer = SCENARIO.replace("{ low = 5, high = 25 }", "80") + readers
+    words = ("--target", served.url, "--key", served.key, "--model", MODEL, "--pace", "machine", "--timeout-s", "20")
+    result, records, _ = attack(tmp_path, *words, scenario=longer)
+    figures = result["policies"]["live"]
+
+    stayed = [record for record in records if record.error != "nothing to come back to"]
+    assert {(record.outcome, record.produced) for record in stayed} == {("finished", 80)}
+    assert figures["came_back"] > len(stayed) > len(records) / 2
+    assert (figures["lost_text"], figures["doubled_text"]) == (0, 0)
 
 
 def test_a_bare_engine_by_two_processes(emulator: Emulators, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """scripts/demo, as the README says it."""
 
+import json
+import re
 import signal
+from typing import Any
 
 import httpx2
 import openai
@@ -36,6 +39,43 @@ def test_the_demo_ends_with_all_that_it_started() -> None:
 
         assert demo.wait(30.0) == 0, demo.output()
         assert wait_until(lambda: not members(demo.pid), 5.0)
+
+
+def test_the_demo_compares_two_policies() -> None:
+    """The page is there; the burst is begun with the admin key, one at a time, and followed from its beginning."""
+    with running([str(ROOT / "scripts" / "demo")], env={"PORT": "0"}) as demo:
+        url, key = ready(demo)
+        found = re.search(r"/compare#admin=(\S+)", demo.output())
+        assert found is not None, demo.output()
+        admin = {"authorization": f"Bearer {found.group(1)}"}
+        with httpx2.Client(base_url=url, trust_env=False, timeout=30.0) as client:
+            assert client.get("/compare").status_code == httpx2.codes.OK
+            assert client.post("/admin/compare").status_code == httpx2.codes.UNAUTHORIZED
+            models = client.get("/v1/models", headers={"authorization": f"Bearer {key}"}).json()["data"]
+            assert [model["id"] for model in models] == ["andante-emulated"]
+            assert client.post("/admin/compare", headers=admin).status_code == httpx2.codes.ACCEPTED
+            refused = client.post("/admin/compare", headers=admin)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (429, "burst_running")
+            for _ in range(2):  # who comes later sees it from its beginning too
+                plan, frame = read_to_readers(client, admin)
+                assert plan["sides"] == ["compare-fcfs", "compare-fair_qoe"]
+                assert all("r" in side["readers"] for side in frame["sides"])
+        demo.signal(signal.SIGTERM)
+        assert demo.wait(30.0) == 0, demo.output()
+        assert wait_until(lambda: not members(demo.pid), 5.0)
+
+
+def read_to_readers(client: httpx2.Client, admin: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plan, and the first frame in which both sides have readers."""
+    plan: dict[str, Any] = {}
+    with client.stream("GET", "/admin/compare", headers=admin) as answer:
+        for line in answer.iter_lines():
+            told = json.loads(line.removeprefix("data:")) if line.startswith("data:") else {}
+            plan = told.get("plan", plan)
+            frame = told.get("frame")
+            if frame is not None and all("r" in side["readers"] for side in frame["sides"]):
+                return plan, frame
+    raise AssertionError("the stream ended")
 
 
 def ready(demo: Process) -> tuple[str, str]:

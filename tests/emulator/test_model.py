@@ -178,6 +178,25 @@ def test_the_latest_gives_way_when_memory_is_short_and_finishes_later() -> None:
     assert model.totals.prompt_tokens == 3 * 15
 
 
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for", "not asked for"])
+def test_priorities_go_both_ways(asked: bool) -> None:
+    """Low ones are admitted first, high ones give way first, of equals the latest; otherwise they mean nothing."""
+    model = EngineModel(replace(SMALL, kv_tokens=64, max_model_len=64, max_num_seqs=3), by_priority=asked)
+    for name, priority in (("a", 9), ("b", 0), ("c", 0), ("d", -5)):
+        model.add(name, 15, 33, priority=priority)
+    first = model.step()
+    assert first is not None
+    order: list[str] = []
+    victims: list[str] = []
+    while (step := model.step()) is not None:
+        victims += step.preempted
+        order += step.finished
+
+    assert set(first.started) == ({"d", "b", "c"} if asked else {"a", "b", "c"})
+    assert victims[0] == "c"
+    assert order == (["d", "b", "c", "a"] if asked else ["a", "b", "c", "d"])
+
+
 @pytest.mark.parametrize("keyed", [True, False], ids=["key", "ids"])
 def test_a_resumed_sequence_finds_its_blocks_after_an_abort(keyed: bool) -> None:
     """Full blocks of prompt and answer stay cached; the rest, and at least one token, is computed again."""

@@ -136,12 +136,22 @@ def llamacpp(path: str, body: Json) -> bytes | list[bytes]:
         case "/props":
             return json.dumps({"default_generation_settings": {"n_ctx": 1024}}).encode()
         case "/v1/chat/completions":
-            return openai_stream(chat_ids(body, prefill=True), body, chat=True)
+            return _chat(body)
         case "/v1/completions":
             return openai_stream(ENCODE(body["prompt"]), body, chat=False)
         case "/completion":
             return _native(body)
     return b"{}"
+
+
+def _chat(body: Json) -> list[bytes]:
+    """A message of the assistant that it goes on with comes first once more, in one piece with the first new text."""
+    events = openai_stream(chat_ids(body, prefill=True), body, chat=True)
+    last = body["messages"][-1]
+    if last["role"] != "assistant":
+        return events
+    head, mark, tail = events[0].partition(b'"content": "')
+    return [head + mark + json.dumps(last["content"])[1:-1].encode() + tail, *events[1:]]
 
 
 def _native(body: Json) -> list[bytes]:
@@ -155,9 +165,16 @@ def _native(body: Json) -> list[bytes]:
     return [event(each) for each in out]
 
 
-async def test_llama_cpp() -> None:
+@pytest.mark.parametrize("repeats", [True, False], ids=["repeats the message", "does not"])
+async def test_llama_cpp(repeats: bool) -> None:
     """As text where it began; by ids where another kind of engine did, and back again."""
-    async with serving(llamacpp) as server, adapter(LlamaCppEngine(settings("llamacpp", server.url))) as engine:
+
+    def of_a_build(path: str, body: Json) -> bytes | list[bytes]:
+        if path == "/v1/chat/completions" and not repeats:
+            return openai_stream(chat_ids(body, prefill=True), body, chat=True)
+        return llamacpp(path, body)
+
+    async with serving(of_a_build) as server, adapter(LlamaCppEngine(settings("llamacpp", server.url))) as engine:
         assert (await engine.probe()).context_tokens == 1024
         await exact(engine, Endpoint.CHAT, CHAT, "text", "finish", "usage")
         await exact(engine, Endpoint.COMPLETIONS, TEXT, "text", "finish", "usage")

@@ -5,13 +5,15 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from gateway.engines.base import Endpoint, EngineSettings, LegRequest
+from gateway.engines.transcript import Transcript
 from gateway.engines.vllm import VllmEngine, _gauges
 from gateway.errors import EngineFailed
-from tests.engines.scripted import Server, Sink, scripted, sized
+from tests.engines.scripted import Server, Sink, answering, scripted, sized
 from tests.support.servers import MODEL, Emulators, Engine
 
 HI = [{"role": "user", "content": "Tell me about the river."}]
@@ -75,6 +77,26 @@ async def test_token_ids_are_asked_for_and_shown_to_who_asked(vllm: VllmEngine, 
     assert b'"usage":{' not in sink.data
     for line in sink.data.decode().split("\n\n")[:-1]:
         json.loads(line.removeprefix("data: "))
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_the_rank_goes_to_who_schedules_by_it(asked: bool) -> None:
+    """With the first leg and with every later one; others see no such field."""
+    transcript = Transcript(tokens=1)
+    transcript.prompt([1, 2])
+    transcript.token_ids.append(3)
+    body = {"messages": HI, "max_tokens": 9, "stream": True}
+    request = LegRequest("t", Endpoint.CHAT, body, stream=True, priority=7)
+    async with scripted(answering(sized(b"{}", 400), sized(b"{}", 400))) as server:
+        engine = VllmEngine(EngineSettings("e", server.url, "vllm", MODEL, priority=asked))
+        for each in (request, replace(request, transcript=transcript)):
+            sink = Sink()
+            await engine.start(each, sink)
+            await sink.ended()
+        await engine.close()
+    sent = [json.loads(each.partition(b"\r\n\r\n")[2]) for each in server.requests]
+    assert [each.get("priority") for each in sent] == ([7, 7] if asked else [None, None])
+    assert sent[1]["prompt"] == [1, 2, 3]
 
 
 PAGES = {

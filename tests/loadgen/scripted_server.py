@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 Handler = Callable[[dict[str, Any], asyncio.StreamWriter], Awaitable[None]]
-"""Answers one request: (its JSON, with the path and the authorization as "_path" and "_key"; where to write)."""
+"""Answers one request: (its JSON, with "_path", "_key" and "_last" of its head; where to write)."""
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
 
@@ -59,8 +59,9 @@ async def serving(handler: Handler, left: asyncio.Event | None = None) -> AsyncI
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
-                asked = json.loads(await reader.readexactly(int(headers["content-length"])))
+                asked = json.loads(await reader.readexactly(int(headers["content-length"])) or b"{}")
                 asked |= {"_path": head.split()[1], "_key": headers.get("authorization", "").removeprefix("bearer ")}
+                asked |= {"_last": int(headers.get("last-event-id", 0)), "_resumable": "x-stream-resumable" in headers}
                 await handler(asked, writer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.pace import MACHINE, Pace
 from loadgen.connections import clock
-from loadgen.live_job import Asking
+from loadgen.live_job import Asking, LiveJob, Tally
 from loadgen.loops import read_s, run_loop
 from loadgen.records import JobRecord
 from loadgen.sender import Attack, Outcome, Sender
@@ -271,3 +271,16 @@ def test_a_closed_loop_is_shared_by_clients() -> None:
 
     assert [{r.client for r in attack.part(n, 2).requests} for n in range(2)] == [{"a", "c"}, {"b"}]
     assert sum(len(attack.part(n, 2).requests) for n in range(2)) == 9
+
+
+async def test_a_fault_of_the_generator_ends_the_run() -> None:
+    """A job that vanished would make the figures better than they were."""
+
+    class Broken(LiveJob):
+        def record(self, start: float, tally: Tally) -> JobRecord:
+            raise ZeroDivisionError
+
+    async with serving(whole) as url:
+        sender = Sender(Attack(url, Asking("m"), (request(),), {}, timeout_s=5.0), clock(), Broken)
+        with pytest.raises(ExceptionGroup):
+            await run_loop(sender)

@@ -62,6 +62,14 @@ def test_who_never_got_a_token_counts() -> None:
     assert drawn["fcfs"][1] == [0.5]
 
 
+def test_how_many_are_served_so_well() -> None:
+    """Of four jobs one is perfect, one at 0.5, two failed."""
+    jobs = [dataclasses.replace(job(), qoe=qoe) for qoe in (0.0, 1.0, 0.5, 0.0)]
+    qoe, shares = lines(plot.qoe_distribution({"fcfs": jobs}))["fcfs"]
+
+    assert list(zip(qoe, shares, strict=True)) == [(1, 0), (1, 0.25), (0.5, 0.5), (0, 0.75), (0, 1), (0, 1)]
+
+
 def test_the_timeline_of_a_pause() -> None:
     """20 tokens at once are 4 s of reading, 10 more come at 8 s; the reader is away from 9 to 12 s."""
     figure = plot.job_timeline(PACE, [Delivery(1.0, 20), Delivery(8.0, 10)], away=[(9, 12)], pauses=[(2, 8)])

@@ -158,7 +158,7 @@ class Watcher:
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:
         self.states.append((engine_id, state))
 
-    def pool_load(self, model: str, waiting: int, running: int) -> None:
+    def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         """Not remembered."""
 
     def shared(self, model: str, state: ShareState) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from gateway.core.job import JobEvent, JobState
 from gateway.core.plan import Pause, Plan, Reason
 from gateway.engines.base import EngineState, Resumability, ResumeLevel
 from gateway.errors import EngineBusy, EngineError, EngineFailed, EngineRefused
+from gateway.runtime.accounting import observe
 from gateway.runtime.course import PROGRESS_TOKENS
 from gateway.runtime.pool import STRIKES_UNTIL_REST
 from gateway.runtime.stream import Stream
@@ -73,6 +75,7 @@ async def test_a_plan_pauses_and_resumes() -> None:
         assert meter_of(job).released == [12 + 5]
         assert made.watcher.paused == [("a", "room")]
         (cost,) = made.watcher.costs
+        assert made.pool.scheduler._roster.fleet["a"].resumes.computed == 1 - 12 / 15
         assert (cost.level, cost.ttft_s, cost.resent_tokens, cost.cached_tokens) == ("replay", 0.5, 15, 12)
 
 
@@ -101,6 +104,27 @@ async def test_what_would_be_lost_is_not_paused() -> None:
         pause(made, job)
         assert not leg.aborted
         leg.token()
+        leg.sink.completed()
+        assert await ended(job) is None
+
+
+@pytest.mark.parametrize("told", ["by the accounts", "by the refusal"])
+async def test_the_scheduler_hears_that_a_stream_cannot_go_on(told: str) -> None:
+    """Before a plan asks for it, or when one does: the stream is not believed to be stopping, and never asked again."""
+    async with house(*engines("a")) as made:
+        job = made.submit()
+        leg = await made.leg()
+        leg.token()
+        (inside,) = made.pool.scheduler._roster.jobs.values()
+        inside.resumable = True  # as the scheduler would have it of an engine that could
+        assert leg.request.transcript is not None
+        leg.request.transcript.broken = "odd ids"
+        if told == "by the accounts":
+            observe(made.pool, job, made.watcher, made.clock.now())
+        else:
+            inside.move(JobEvent.PAUSE)
+            pause(made, job)
+        assert (inside.resumable, inside.state) == (False, JobState.RUNNING)
         leg.sink.completed()
         assert await ended(job) is None
 

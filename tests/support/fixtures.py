@@ -40,6 +40,13 @@ def vllm_server() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
+def llama_server() -> Iterator[Engine]:
+    """One real llama.cpp server for the whole session."""
+    with engines.llama() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
 def redis_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One redis-server for the session."""
     with redis_server(tmp_path_factory.mktemp("redis")) as server:

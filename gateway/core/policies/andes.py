@@ -53,6 +53,22 @@ class Andes(Ranked):
         served = tracker.serve(speed, delay_s, horizon, now)
         return float((served >= PERFECT) - (wait >= PERFECT)) * (tracker.qoe(now) >= PERFECT)
 
+    def may_pause(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
+        """Besides, the bid must gain more than the victims forgo and than it costs everybody to compute them again.
+
+        The authors' engine swaps a victim's context out and in; a gateway can only have it thrown away, and while the
+        engine computes it again all who run there get nothing: a whole gain a horizon each.
+        """
+        return super().may_pause(bid._replace(gain=bid.gain - self._forgone(victims)), victims, now)
+
+    def _forgone(self, victims: Sequence[Bid]) -> float:
+        fleet, horizon_s = self._roster.fleet, self._roster.tuning.horizon_s
+        forgone = sum(victim.gain for victim in victims)
+        for victim in victims:
+            load = fleet[victim.job.engine_id or ""]
+            forgone += len(load.legs) * load.recompute_s(victim.job.context_tokens) / horizon_s
+        return forgone
+
     def outlooks(self) -> dict[str | None, Outlook]:
         """What each engine has to offer now; None stands for the one that a new job would go to."""
         fleet = self._roster.fleet

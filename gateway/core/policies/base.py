@@ -1,6 +1,6 @@
 """What a policy is, and the simple kind: an order in which waiting jobs come to a start."""
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from gateway.core.job import Job, JobSpec
 from gateway.core.plan import Reason
@@ -15,6 +15,10 @@ class Policy(Protocol):
 
     ticks: ClassVar[bool]
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether somebody who reads has to stall, as far as the policy looks at that."""
+
     def admit(self, spec: JobSpec, now: float, /) -> None:
         """A job wants to come in; RateLimited to refuse it."""
 
@@ -27,8 +31,18 @@ class Policy(Protocol):
     def decide(self, now: float) -> None:
         """Make the moves of this plan."""
 
+    def waits_for(self, job: Job, /) -> Reason:
+        """Why a job that was never started is still waiting. Changes nothing."""
 
-class InOrder:
+
+class ForRoom:
+    """Whoever waits, waits for room and nothing else."""
+
+    def waits_for(self, _job: Job, /) -> Reason:
+        return Reason.ROOM
+
+
+class InOrder(ForRoom):
     """A policy that never pauses: the first in its order starts if an engine has room, and nobody is passed over.
 
     Strict, so that a large job is never passed over for ever. Only who waits for another engine than the one that
@@ -36,6 +50,7 @@ class InOrder:
     """
 
     ticks: ClassVar[bool] = False
+    overloaded: Final = False
 
     def __init__(self, roster: Roster) -> None:
         self._roster = roster

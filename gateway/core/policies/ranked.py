@@ -22,6 +22,7 @@ from typing import ClassVar, Final
 from gateway.core.capacity import WATERMARK, EngineLoad
 from gateway.core.job import Job, JobSpec, JobState
 from gateway.core.plan import Reason
+from gateway.core.policies.base import ForRoom
 from gateway.core.policies.places import Bid, PauseCap, Places
 from gateway.core.roster import Roster
 
@@ -30,18 +31,17 @@ _REFUSALS: Final = 16  # after so many pauses that were not allowed, no more are
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
 _HOT: Final = 64
+_by_rank: Final = attrgetter("rank")
 _RANK_ALL_S: Final = 2e-4  # for each job that waits, until all are ranked again
 
 
-_by_rank = attrgetter("rank")
-
-
-class Ranked:
+class Ranked(ForRoom):
     """Base of the policies that pause; a subclass ranks."""
 
     ticks: ClassVar[bool] = True
 
     def __init__(self, roster: Roster, *, refines: bool = True, capped: bool = True) -> None:
+        self.overloaded = False
         self._roster = roster
         self._refines = refines
         self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
@@ -99,7 +99,7 @@ class Ranked:
             job
             for load in self._roster.fleet
             for job in load.legs.values()
-            if job.state is JobState.RUNNING and job.spec.resumable
+            if job.state is JobState.RUNNING and job.resumable
         ]
         if keep is None:
             jobs = [*(job for job in self._hot.values() if job.spec.id in waiting), *running]
@@ -276,7 +276,7 @@ class Ranked:
             seats, memory = 0, 0
         fixed = fixed_tokens = 0
         for job in load.legs.values():
-            if job.state is JobState.RUNNING and not job.spec.resumable:
+            if job.state is JobState.RUNNING and not job.resumable:
                 fixed += 1
                 fixed_tokens += job.reserved
         return Places(

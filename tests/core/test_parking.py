@@ -1,0 +1,82 @@
+"""A reader leaves and comes back: its job wants nothing meanwhile, and nothing is counted twice."""
+
+import pytest
+
+from gateway.core.capacity import EngineCapacity
+from gateway.core.events import LegEnded, ReaderReport
+from gateway.core.scheduler import Scheduler
+from gateway.core.waiting_room import QueueLimits
+from gateway.errors import QueueFull
+from tests.core.pool import begun, give, reader, scheduler, spec
+
+ONE = {"x": EngineCapacity(1)}
+
+
+def parked(policy: str = "fair_qoe") -> Scheduler:
+    """A job of 100 prompt tokens that said 20 within a second, when its reader left."""
+    subject = scheduler(policy, ONE)
+    subject.add(reader("job", "t", 100), 0.0)
+    subject.plan(0.0)
+    give(subject, "job", 20, 1.0)
+    subject.park("job", 1.0)
+    subject.leg_ended("job", LegEnded(), 1.05)
+    return subject
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "vtc", "fair_qoe", "andes"])
+def test_a_prompt_is_charged_once(policy: str) -> None:
+    """100 + 2 x 20 before and after; the bill that was opened first is the one that is closed."""
+    subject = parked(policy)
+    account = subject._roster.counters.account("t")
+    assert (account.counter, account.open_bills, account.wanting) == (140.0, 1, 0)
+    subject.unpark("job", 50.0)
+    (back,) = begun(subject.plan(60.0))
+    assert back.job_id == "job"
+    give(subject, "job", 30, 61.0)
+    assert (account.counter, account.open_bills) == (160.0, 1)
+    assert account.overhead == 120
+    subject.remove("job", 61.0, finished=True)
+    assert (account.counter, account.open_bills) == (160.0, 0)
+
+
+def test_the_readers_clock_stands_still() -> None:
+    """Whatever was said of the reader meanwhile: lead and QoE are after 49 s what they were."""
+    subject = parked()
+    tracker = subject._roster.jobs["job"].tracker
+    lead, qoe = tracker.lead(1.0), tracker.qoe(1.5)
+    subject.reader("job", ReaderReport(visible=True), 20.0)
+    assert (tracker.lead(40.0), tracker.present) == (lead, False)
+    subject.unpark("job", 50.0)
+    assert tracker.lead(50.0) == pytest.approx(lead)
+    assert tracker.qoe(50.5) == pytest.approx(qoe)
+
+
+def test_who_is_away_is_neither_backlogged_nor_in_anybodys_way() -> None:
+    """The others' floor and queue are as if the job were not there."""
+    subject = parked()
+    assert (subject.waiting, subject.backlogged(), subject.place_in_queue("job")) == (0, set(), None)
+    subject.add(spec("other", "u"), 2.0)
+    assert [each.job_id for each in begun(subject.plan(2.0))] == ["other"]
+    subject.add(spec("third", "v"), 3.0)
+    assert subject.backlogged() == {"v"}
+    subject.unpark("job", 4.0)  # with five seconds of text
+    subject.plan(4.0)
+    assert subject.backlogged() == {"v"}
+    subject.plan(9.0)
+    assert subject.backlogged() == {"t", "v"}
+
+
+def test_the_queues_timeout_stands_still_too() -> None:
+    """Ten seconds in the queue are ten seconds with a reader; the full queue refuses who was never started."""
+    subject = scheduler("fcfs", ONE, QueueLimits(max_jobs=1, timeout_s=10.0))
+    subject.add(spec("runs"), 0.0)
+    subject.plan(0.0)
+    subject.add(spec("waits"), 0.0)
+    subject.park("waits", 4.0)
+    subject.add(spec("next"), 5.0)
+    with pytest.raises(QueueFull):
+        subject.unpark("waits", 6.0)
+    subject.remove("next", 7.0)
+    subject.unpark("waits", 34.0)
+    assert subject.plan(39.9).reject == ()
+    assert [each.job_id for each in subject.plan(40.0).reject] == ["waits"]
