@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from loadgen.studies import andes, beyond, live, live_readers, readers, speed, vtc, vtc_figures
+from loadgen.studies import andes, beyond, live, live_readers, questions, readers, scaling, speed, vtc, vtc_figures
 from loadgen.studies.table import Table
 
 Study = Callable[[argparse.Namespace], Sequence[Table]]
@@ -20,7 +20,9 @@ STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
         "live": live.run,
         **{f"live-{name}": live.of(name) for name in live.CASES},
         "live-readers": live_readers.run,
+        "questions": questions.run,
         "readers": readers.run,
+        "scaling": scaling.run,
         "slack": beyond.run_slack,
         "speed": speed.run,
         "vtc-table2": vtc.run,
