@@ -128,6 +128,11 @@ class Admission:
         reservation = self._limits.take_over(request.reservation, now=self._clock.now())
         return replace(request, meter=LimitMeter(self._limits, reservation, self._clock), reservation=reservation)
 
+    def leave(self, request: JobRequest) -> None:
+        """A job that another gateway has taken over: its tokens are settled there."""
+        if request.reservation is not None:
+            self._limits.leave(request.reservation, now=self._clock.now())
+
     def _pace(self, key: ApiKey, ask: Ask) -> Pace:
         spec = ask.pace if ask.pace is not None else key.pace
         return self._default_paces[ask.model] if spec is None else pace_from_spec(spec)

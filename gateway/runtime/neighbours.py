@@ -89,6 +89,7 @@ class Neighbours:
     def lost(self, stream_id: str) -> None:
         kept = self.desk.find(stream_id)
         if kept is not None and kept.stream is not None:
+            self._admission.leave(kept.stream.request)
             self._dispatcher.give_up(kept.stream, "taken_over")
 
     def orphaned(self, stream_id: str) -> None:

@@ -157,6 +157,9 @@ class LimitStore(Protocol):
     def take_over(self, reservation: Reservation, *, now: float) -> Reservation:
         """Settle from now on what another gateway, now dead, has reserved; what is answered stands for it."""
 
+    def leave(self, reservation: Reservation, *, now: float) -> None:
+        """Another gateway settles it now: say nothing more of it."""
+
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         """Undo a reservation whose request never became a job."""
 

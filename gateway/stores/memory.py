@@ -116,6 +116,9 @@ class MemoryLimitStore:
     def take_over(self, reservation: Reservation, *, now: float) -> Reservation:  # noqa: ARG002 - nobody shares this one
         return reservation
 
+    def leave(self, reservation: Reservation, *, now: float) -> None:
+        self._limiter.cancel(reservation, now)
+
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         self._limiter.cancel(reservation, now)
 

@@ -7,9 +7,16 @@ clock, so that gateways' clocks may differ; ARGV[1] is the time to take in its p
 may come twice: a hold has its own name, and totals are absolute.
 """
 
+import math
 from typing import Final
 
+from gateway.core.buckets import Allowance
+from gateway.core.limits import Limits
+from gateway.errors import RateLimited, TooManyStreams
 from gateway.stores.redis_commands import Script
+
+STREAM_RETRY_S: Final = 1.0
+_ROUNDING: Final = 1e-10  # as the buckets of `gateway.core` round
 
 _COMMON: Final = """
 local now = tonumber(ARGV[1])
@@ -147,3 +154,28 @@ expire()
 save()
 return 1
 """)
+
+
+def check(verdict: str, wait: float, streams: int, limits: Limits) -> None:
+    """Raise what Redis says against a reservation, in the words of `gateway.core.limits`."""
+    if verdict == "streams":
+        raise too_many(streams)
+    if verdict != "ok":
+        limit = limits.requests_per_minute if verdict == "requests" else limits.tokens_per_minute
+        raise RateLimited(f"The key's limit of {limit} {verdict} per minute is used up.", retry_after_s=wait)
+
+
+def too_many(streams: int) -> TooManyStreams:
+    """The error for one stream more."""
+    message = f"The key has {streams} streams open, as many as it may."
+    return TooManyStreams(message, retry_after_s=STREAM_RETRY_S)
+
+
+def allowance(limit: int | None, level: float) -> Allowance | None:
+    """A bucket's state for a client; None for what is not limited."""
+    if limit is None:
+        return None
+    remaining = max(0, math.floor(level + limit * _ROUNDING))
+    missing = limit - level
+    reset_s = 0.0 if missing <= limit * _ROUNDING else missing * 60 / limit
+    return Allowance(limit, min(remaining, limit), reset_s)

@@ -6,27 +6,23 @@ meanwhile is told when Redis is back. An empty Redis learns the levels and the s
 """
 
 import asyncio
-import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gateway.core.buckets import Allowance
 from gateway.core.limits import Limits, LimitState, RateLimiter, Reservation
-from gateway.errors import RateLimited, TooManyStreams, Unavailable
+from gateway.errors import RateLimited, Unavailable
 from gateway.stores.redis_commands import Argument, Call, Script, accepted
-from gateway.stores.redis_limit_scripts import RESERVE, SETTLE, STATE
+from gateway.stores.redis_limit_scripts import RESERVE, SETTLE, STATE, allowance, check, too_many
 from gateway.stores.redis_link import RedisLink
 
 SEND_S: Final = 1.0
 CALM_ROUNDS: Final = 5  # of them, to the next report of a stream that stays within its estimate
 RETRY_S: Final = 0.5  # a connection that broke under a reservation is waited for so long
-STREAM_RETRY_S: Final = 1.0
 MAX_UNSENT: Final = 20_000
 MAX_KNOWN: Final = 10_000
-_ROUNDING: Final = 1e-10  # as the buckets of `gateway.core` round
 
 Levels = tuple[float, float]
 
@@ -87,7 +83,7 @@ class RedisLimitStore:
             verdict, wait, *levels, streams = await self._ask(RESERVE, key_id, limits, asked, now)
         except Unavailable:
             return self._reserve_alone(number, key_id, limits, tokens_estimate, now)
-        _check(verdict.decode(), float(wait), streams, limits)
+        check(verdict.decode(), float(wait), streams, limits)
         self._holds[number] = _Hold(key_id, tokens_estimate, 0, now)
         return Reservation(number, key_id, tokens_estimate, self._learn(key_id, limits, levels, now))
 
@@ -109,6 +105,13 @@ class RedisLimitStore:
     def take_over(self, reservation: Reservation, *, now: float) -> Reservation:
         self._holds[reservation.id] = _Hold(reservation.key_id, reservation.tokens, 0, now)
         return reservation
+
+    def leave(self, reservation: Reservation, *, now: float) -> None:
+        hold = self._holds.pop(reservation.id, None)
+        if hold is not None:
+            self._unsent.get(hold.key_id, {}).pop(reservation.id, None)
+            if hold.alone is not None:
+                self._limiter.release(hold.alone, hold.used, now)
 
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         self._end(reservation, 0, now, "cancel")
@@ -225,9 +228,7 @@ class RedisLimitStore:
         if len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
         self._known[key_id] = ((requests, tokens), now)
-        return LimitState(
-            _allowance(limits.requests_per_minute, requests), _allowance(limits.tokens_per_minute, tokens)
-        )
+        return LimitState(allowance(limits.requests_per_minute, requests), allowance(limits.tokens_per_minute, tokens))
 
     def _note(self, number: int, hold: _Hold, used_total: int, now: float) -> None:
         hold.used, hold.told_at = max(hold.used, used_total), now
@@ -256,7 +257,7 @@ class RedisLimitStore:
         if share.concurrent_streams is not None:
             streams = sum(hold.key_id == key_id for hold in self._holds.values())
             if streams >= share.concurrent_streams:
-                raise _too_many(streams)
+                raise too_many(streams)
         if share.tokens_per_minute is not None:
             tokens = min(tokens, share.tokens_per_minute)  # what is used beyond it is charged when it is used
         alone = self._limiter.reserve(key_id, replace(share, concurrent_streams=None), tokens, now)
@@ -275,26 +276,3 @@ def _told(sent: Mapping[str, Mapping[int, _Hold]]) -> None:
     for holds in sent.values():
         for hold in holds.values():
             hold.base = max(hold.base, hold.used)
-
-
-def _check(verdict: str, wait: float, streams: int, limits: Limits) -> None:
-    """Raise what Redis says against a reservation, in the words of `gateway.core.limits`."""
-    if verdict == "streams":
-        raise _too_many(streams)
-    if verdict != "ok":
-        limit = limits.requests_per_minute if verdict == "requests" else limits.tokens_per_minute
-        raise RateLimited(f"The key's limit of {limit} {verdict} per minute is used up.", retry_after_s=wait)
-
-
-def _too_many(streams: int) -> TooManyStreams:
-    message = f"The key has {streams} streams open, as many as it may."
-    return TooManyStreams(message, retry_after_s=STREAM_RETRY_S)
-
-
-def _allowance(limit: int | None, level: float) -> Allowance | None:
-    if limit is None:
-        return None
-    remaining = max(0, math.floor(level + limit * _ROUNDING))
-    missing = limit - level
-    reset_s = 0.0 if missing <= limit * _ROUNDING else missing * 60 / limit
-    return Allowance(limit, min(remaining, limit), reset_s)

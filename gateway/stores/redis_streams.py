@@ -21,7 +21,7 @@ from gateway.stores.stream_exchange import Position
 from gateway.stores.stream_log import LogLimits, LogPage
 
 GRID_S: Final = 0.05
-QUICK: Final = 4  # sends of a stream that follow each other quickly
+QUICK: Final = 3  # sends of a stream that follow each other quickly
 QUICK_S: Final = 0.1
 CALM_S: Final = 0.25
 BATCH_BYTES: Final = 4 << 20  # what does not fit waits for the next one

@@ -99,3 +99,20 @@ async def test_the_clock_is_redis_own(redis: RedisServer) -> None:
         with pytest.raises(RateLimited) as refused:
             await stores[1].reserve("key", LIMITS, 6000, now=10_000.0)
         assert refused.value.retry_after_s == pytest.approx(60.0, abs=2.0)
+
+
+async def test_a_reservation_is_handed_over(redis: RedisServer) -> None:
+    """Who took it over settles it; who left it says nothing more; it is refunded once."""
+    async with linked(redis.url) as one, linked(redis.url) as other:
+        here, there = (RedisLimitStore(link, time=lambda now: now) for link in (one, other))
+        reservation = await here.reserve("key", LIMITS, 1000, now=0.0)
+        here.settle(reservation, 300, now=0.0)
+        taken = there.take_over(reservation, now=0.0)
+        here.leave(reservation, now=0.0)
+        here.release(reservation, 300, now=0.0)
+        there.release(taken, 400, now=0.0)
+        for store in (here, there):
+            await store.report("key", now=0.0)
+        state = await here.state("key", LIMITS, now=0.0)
+        assert state.tokens is not None
+        assert state.tokens.remaining == 5600

@@ -177,6 +177,9 @@ class TwoLimitStores:
     def take_over(self, reservation: Reservation, *, now: float) -> Reservation:
         return self._owners[reservation.id].take_over(reservation, now=now)
 
+    def leave(self, reservation: Reservation, *, now: float) -> None:
+        self._owners[reservation.id].leave(reservation, now=now)
+
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         self._owners[reservation.id].cancel(reservation, now=now)
 
