@@ -1,15 +1,24 @@
-"""Rules that know how long every answer will be: no gateway can follow them, but they show what knowing is worth."""
+"""Rules that no gateway can follow: some know how long every answer will be, one takes too long to decide.
 
-from collections.abc import Mapping
+They show what knowing, and deciding well, would be worth.
+"""
+
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from types import MappingProxyType
 from typing import Final
 
+from gateway.core.capacity import WATERMARK
 from gateway.core.job import Job
 from gateway.core.policies import POLICIES, PolicyRule, find_policy
+from gateway.core.policies.andes import Andes
 from gateway.core.policies.base import InOrder
+from gateway.core.policies.places import Bid
 from gateway.core.policies.vtc import Vtc
 from gateway.core.roster import Roster
+from loadgen.simulator.packing import Item, exact
+
+_BLOCK: Final = 256  # tokens: of memory, in the table of the dynamic program
 
 
 class Srpt(InOrder):
@@ -38,8 +47,23 @@ class Srpt(InOrder):
         return None
 
 
+class AndesDp(Andes):
+    """Andes' knapsack to the optimum by dynamic programming: of all engines as one, in blocks of memory."""
+
+    def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
+        bids = super().rank(jobs, now)
+        ready = [load.capacity for load in self._roster.fleet if load.capacity.ready]
+        memory = sum(int(WATERMARK * (each.kv_tokens or 0)) for each in ready)
+        needs = [bid.job.reserved or self._roster.need(bid.job) for bid in bids]
+        # By rank times length, so that what runs has its bonus here too.
+        items = [Item(bid.rank[0] * bid.job.context_tokens, need) for bid, need in zip(bids, needs, strict=True)]
+        best = set(exact(items, sum(each.max_running for each in ready), memory, block=_BLOCK).chosen)
+        return [bid._replace(rank=(float(index in best), *bid.rank)) for index, bid in enumerate(bids)]
+
+
 ORACLES: Final[Mapping[str, PolicyRule]] = MappingProxyType(
     {
+        "andes_dp": PolicyRule(AndesDp),
         "vtc_oracle": PolicyRule(Vtc, knows_outputs=True),
         "srpt_oracle": PolicyRule(Srpt),
     }

@@ -22,6 +22,7 @@ from gateway.emulator.profiles import PROFILES, Profile
 from loadgen import plot
 from loadgen.measures import summarise
 from loadgen.scenarios import load_scenario
+from loadgen.simulator.oracles import ORACLES
 from loadgen.simulator.setup import Setup
 from loadgen.simulator.world import World
 from loadgen.studies.table import Cell, Table
@@ -53,6 +54,7 @@ VARIANTS: Final[dict[str, PolicyRule]] = {
     "no refiner": PolicyRule(partial(Andes, refines=False)),
     "no cap": PolicyRule(partial(Andes, capped=False)),
     "neither": PolicyRule(partial(Andes, refines=False, capped=False)),
+    "andes_dp": ORACLES["andes_dp"],
 }
 
 

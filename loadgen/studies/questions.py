@@ -78,20 +78,22 @@ def stalls(args: argparse.Namespace) -> Table:
     for scale in (0.5,) if args.quick else (0.5, 0.618, 0.861):
         arena = load_trace("vtc_arena", rate_scale=scale, seed=args.seed, duration_s=120 if args.quick else None)
         cases.append((f"Arena x{scale:g}", PROFILES["a10g-7b"], arena))
-    for scale in () if args.quick else (0.5, 1.0):
-        cases.append(
-            (f"chat readers x{scale:g}", seats, load_scenario("chat_readers", seed=args.seed, rate_scale=scale))
-        )
-    rows = []
-    for name, profile, workload in cases:
-        for policy in ("andes", "fair_qoe"):
-            world = Watched(workload, _setup(policy, [profile]))
-            records = world.run().records()
-            rows.append(_shown(name, policy, *_of_the_paused(records), *_of_the_calm(world, records)))
+    chats = () if args.quick else (0.5, 1.0)
+    cases += [
+        (f"chat readers x{scale:g}", seats, load_scenario("chat_readers", seed=args.seed, rate_scale=scale))
+        for scale in chats
+    ]
+    rows = [_stalled(*case, policy) for case in cases for policy in ("andes", "fair_qoe")]
     head = ["load", "policy", "jobs", "paused", "of them without a stall", "stall p50 s", "p90 s", "worst s"]
     head += ["jobs without overload", "of them paused", "worst stall s"]
     note = f"A stall: a reader who has begun has nothing to read for over {_NOTICED_S:g} s because of a pause."
     return Table("Streams that were paused", head, rows, note)
+
+
+def _stalled(name: str, profile: Profile, workload: Workload, policy: str) -> list[Cell]:
+    world = Watched(workload, _setup(policy, [profile]))
+    records = world.run().records()
+    return _shown(name, policy, *_of_the_paused(records), *_of_the_calm(world, records))
 
 
 def _of_the_paused(records: Sequence[JobRecord]) -> list[Cell]:

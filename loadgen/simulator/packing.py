@@ -1,12 +1,15 @@
 """Which jobs to run together: the most gain in one batch under the engine's memory.
 
 Maximise sum(gain_i * x_i) subject to sum(x_i) <= B and sum(length_i * x_i) <= M, x_i in {0, 1} (Andes, arXiv
-2404.16283, section 4): a knapsack with two limits. `greedy` is what decides; `exact` is dynamic programming, for
-comparison only.
+2404.16283, section 4): a knapsack with two limits. The policies take greedily, as `greedy` does. `exact` is dynamic
+programming; only the simulator decides by it, to show what greed costs.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Item(NamedTuple):
@@ -60,17 +63,6 @@ def take_in_order(
     return Packing(tuple(chosen), gain)
 
 
-def largest_count(lengths: Iterable[int], memory: int) -> int:
-    """How many fit if the shortest come first: Andes' B_max."""
-    count, free = 0, memory
-    for length in sorted(lengths):
-        if length > free:
-            break
-        free -= length
-        count += 1
-    return count
-
-
 def exact(items: Sequence[Item], batch: int, memory: int, *, block: int = 1) -> Packing:
     """The best packing there is, indices ascending; O(n * B * M/block) time and memory.
 
@@ -79,31 +71,26 @@ def exact(items: Sequence[Item], batch: int, memory: int, *, block: int = 1) -> 
     """
     rooms = memory // block
     batch = min(batch, len(items))
-    width = rooms + 1
-    # best[k][m]: the largest gain of at most k items in at most m blocks, of the items seen so far.
-    best = [[0.0] * width for _ in range(batch + 1)]
-    taken: list[list[bytearray]] = []
+    # best[k, m]: the largest gain of at most k items in at most m blocks, of the items seen so far.
+    best = np.zeros((batch + 1, rooms + 1))
+    taken: list[NDArray[np.bool_]] = []
     for gain, length in items:
         need = -(-length // block)
-        mine = [bytearray(width) for _ in range(batch + 1)]
-        # Downwards in k, so that best[k - 1] still stands for the items before this one.
-        for k in range(batch, 0, -1):
-            below, row, mark = best[k - 1], best[k], mine[k]
-            for m in range(need, width):
-                with_it = below[m - need] + gain
-                if with_it > row[m]:
-                    row[m] = with_it
-                    mark[m] = 1
+        mine = np.zeros(best.shape, dtype=bool)
+        if need <= rooms:
+            with_it = best[:-1, : rooms + 1 - need] + gain
+            mine[1:, need:] = with_it > best[1:, need:]
+            np.maximum(best[1:, need:], with_it, out=best[1:, need:])
         taken.append(mine)
-    return Packing(_traced(items, taken, batch, rooms, block), best[batch][rooms])
+    return Packing(_traced(items, taken, batch, rooms, block), float(best[batch, rooms]))
 
 
 def _traced(
-    items: Sequence[Item], taken: Sequence[Sequence[bytearray]], batch: int, rooms: int, block: int
+    items: Sequence[Item], taken: Sequence[NDArray[np.bool_]], batch: int, rooms: int, block: int
 ) -> tuple[int, ...]:
     chosen = []
     for index in range(len(items) - 1, -1, -1):
-        if taken[index][batch][rooms]:
+        if taken[index][batch, rooms]:
             chosen.append(index)
             rooms -= -(-items[index].length // block)
             batch -= 1

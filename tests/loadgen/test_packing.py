@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.packing import Item, Packing, by_density, exact, greedy, largest_count, take_in_order
+from loadgen.simulator.packing import Item, Packing, by_density, exact, greedy, take_in_order
 
 ITEMS = st.lists(st.builds(Item, st.floats(0, 1), st.integers(1, 30)), max_size=9)
 
@@ -43,12 +43,6 @@ def test_ties_keep_their_order_and_nothing_fits_in_nothing() -> None:
 
     assert greedy(items, 2, 8).chosen == (0, 1)
     assert greedy(items, 0, 8) == greedy(items, 2, 0) == greedy([], 2, 8) == exact([], 2, 8) == Packing((), 0.0)
-
-
-@pytest.mark.parametrize(("memory", "count"), [(0, 0), (3, 1), (7, 2), (14, 3), (100, 3)])
-def test_the_shortest_say_how_many_fit(memory: int, count: int) -> None:
-    """B_max, for contexts of 7, 3 and 4 tokens."""
-    assert largest_count([7, 3, 4], memory) == count
 
 
 @given(items=ITEMS, batch=st.integers(0, 6), memory=st.integers(0, 80))
