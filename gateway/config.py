@@ -66,6 +66,7 @@ def _same_engine(url: str) -> tuple[str, str, int, str]:
 
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]\S*$"), AfterValidator(_usable)]
+RedisUrl = Annotated[str, StringConstraints(pattern=r"^(rediss?|unix)://\S+$")]
 Host = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\S+$")]
 
@@ -106,6 +107,17 @@ class Streams(Section):
     window_s: float = Field(60.0, gt=0)
     max_bytes: int = Field(4 << 20, ge=1024)
     max_streams: int = Field(10_000, ge=1)
+
+
+class Redis(Section):
+    """What several gateways share. Without `url` a gateway is alone. Times in seconds: `timeout_s` of one operation,
+    `ttl_s` after which a silent gateway counts as dead."""
+
+    url: RedisUrl | None = Field(None, repr=False)  # it may hold a password
+    prefix: str = Field("andante", pattern=r"^[A-Za-z0-9._-]{1,50}$")
+    timeout_s: float = Field(1.0, gt=0)
+    ttl_s: float = Field(3.0, ge=0.1)
+    connections: int = Field(16, ge=2)
 
 
 class Auth(Section):
@@ -192,6 +204,7 @@ class Config(Section):
     store: Store = Store()
     auth: Auth = Auth()
     streams: Streams = Streams()
+    redis: Redis = Redis()
     pools: tuple[Pool, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

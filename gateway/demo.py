@@ -105,7 +105,7 @@ def _serve(config: Config, folder: Path, model: str, *, compares: bool) -> None:
         print(HELP.format(url=url, key=secret, model=model, admin=admin, compare=compare))
         print(f"ready {url} key {secret}", flush=True)
 
-    uvloop.run(serve(config, announce, burst))
+    uvloop.run(serve(config, announce, burst=burst))
 
 
 def emulated_engines(stack: ExitStack, flagged: Sequence[Sequence[str]]) -> list[str]:

@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -42,14 +42,18 @@ from gateway.runtime.admission import Admission
 from gateway.runtime.caretaker import SWEEP_S, ClientTimeouts
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.instrument import Instrument, Instruments
+from gateway.runtime.neighbours import Neighbours
 from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.readers import Desk
-from gateway.stores.base import ApiKey, KeyStore
+from gateway.stores.base import ApiKey, KeyStore, LimitStore
+from gateway.stores.key_records import RecordStore
 from gateway.stores.memory import MemoryKeyStore, MemoryLimitStore
 from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_keys import SqliteKeyStore
 from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
+from gateway.wiring_redis import Seen, Shared, share
+from gateway.wiring_share import SharedEngines, share_engines
 
 ENGINES: Final[Mapping[str, Callable[[EngineSettings], Engine]]] = MappingProxyType(
     {
@@ -71,26 +75,37 @@ class CannotListen(GatewayError):
     code = "cannot_listen"
 
 
-def open_key_store(path: str) -> KeyStore:
+def open_key_store(path: str) -> RecordStore:
     """The embedded key store; ":memory:" keeps nothing."""
     return MemoryKeyStore() if path == ":memory:" else SqliteKeyStore(Path(path))
 
 
+def log_limits(config: Streams) -> LogLimits:
+    """The bounds of logs."""
+    return LogLimits(max_bytes=config.max_bytes, max_streams=config.max_streams, ttl_s=config.window_s)
+
+
 def open_stream_log(config: Streams) -> StreamLog:
     """Where resumable streams are kept; ":memory:" ends with the process."""
-    limits = LogLimits(max_bytes=config.max_bytes, max_streams=config.max_streams, ttl_s=config.window_s)
+    limits = log_limits(config)
     return MemoryStreamLog(limits) if config.path == ":memory:" else SqliteStreamLog(Path(config.path), limits)
 
 
-async def serve(config: Config, announce: Callable[[str, int], None], burst: Burst | None = None) -> None:
+async def serve(
+    config: Config,
+    announce: Callable[[str, int], None],
+    inherited: Sequence[socket.socket] = (),
+    burst: Burst | None = None,
+) -> None:
     """Run the gateway until it is told to stop; `announce` gets host and port once it serves. CannotListen.
 
-    `burst` is what `/admin/compare` begins, if there is such a thing.
+    Listens on `inherited` sockets if there are any, else where the configuration says. `burst` is what `/admin/compare`
+    begins, if there is such a thing.
     """
     logger = set_up_logging(config.server.log_level)
     raise_file_limit(logger)
     with ExitStack() as stack:
-        sockets = bind(config.server.host, config.server.port)
+        sockets = list(inherited) or bind(config.server.host, config.server.port)
         for each in sockets:
             stack.callback(each.close)
         try:
@@ -107,39 +122,60 @@ async def _serve_on(
     announce: Callable[[str, int], None],
     burst: Burst | None,
 ) -> None:
-    clock = SystemClock()
-    metrics = MetricsInstrument()
-    dispatcher = build_dispatcher(config, clock, Instruments(metrics, LogInstrument(logger)))
-    keys = open_key_store(config.store.path)
-    log = open_stream_log(config.streams)
-    services = Services(
-        dispatcher=dispatcher,
-        desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s),
-        admission=build_admission(config, dispatcher, clock),
-        keys=keys,
-        clock=clock,
-        render_metrics=metrics.render,
-        logger=logger,
-        anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
-        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine, burst),
-    )
+    seen = Seen(SystemClock(), logger, MetricsInstrument())
+    instrument = Instruments(seen.metrics, LogInstrument(logger))
+    dispatcher = build_dispatcher(config, seen.clock, instrument)
+    services, engines = build_services(config, dispatcher, seen, instrument, burst)
     app = create_app(config.server, services, WEB_ROOT)
 
-    async def drain() -> None:
-        logger.warning("draining", extra={"jobs": len(dispatcher.streams)})
-        try:
-            await dispatcher.drain(config.server.drain_s)
-        finally:  # also when it is hurried: every stream gets its last event
-            await dispatcher.stop()
-
+    drain = partial(_drain, dispatcher, engines, config.server.drain_s, logger)
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
     try:
         await Server(_uvicorn_config(app, config), drain, announce).serve(sockets)
     finally:
-        keys.close()
-        log.close()
+        services.keys.close()
+        services.desk.log.close()
+
+
+def build_services(
+    config: Config, dispatcher: Dispatcher, seen: Seen, instrument: Instrument, burst: Burst | None
+) -> tuple[Services, SharedEngines | None]:
+    """What the application serves, with stores and engines of its own or shared ones."""
+    clock = seen.clock
+    local_keys = open_key_store(config.store.path)
+    shared = share(config, local_keys, log_limits(config.streams), seen)
+    keys: KeyStore = local_keys if shared is None else shared.keys
+    admission = build_admission(config, dispatcher, shared, clock)
+    log = open_stream_log(config.streams) if shared is None else shared.streams
+    neighbours = None if shared is None else Neighbours(shared.exchange, dispatcher, admission)
+    engines = (
+        None if shared is None else share_engines(shared, config.redis, dispatcher, clock, instrument, make_engine)
+    )
+    services = Services(
+        dispatcher=dispatcher,
+        desk=Desk(log, dispatcher, clock, window_s=config.streams.window_s, neighbours=neighbours),
+        admission=admission,
+        keys=keys,
+        clock=clock,
+        render_metrics=seen.metrics.render,
+        logger=seen.logger,
+        anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
+        extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine, burst),
+        background=() if shared is None or engines is None else (*shared.background, engines.run),
+    )
+    return services, engines
+
+
+async def _drain(dispatcher: Dispatcher, engines: SharedEngines | None, drain_s: float, logger: logging.Logger) -> None:
+    logger.warning("draining", extra={"jobs": len(dispatcher.streams)})
+    try:
+        await dispatcher.drain(drain_s)
+    finally:  # also when it is hurried: every stream gets its last event
+        await dispatcher.stop()
+        if engines is not None:
+            await engines.leave()
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -189,11 +225,12 @@ def raise_file_limit(logger: logging.Logger) -> None:
         logger.warning("few_file_descriptors", extra={"limit": soft, "enough": ENOUGH_FILES})
 
 
-def build_admission(config: Config, dispatcher: Dispatcher, clock: Clock) -> Admission:
-    """The door to the pools, with limits kept in this process."""
+def build_admission(config: Config, dispatcher: Dispatcher, shared: Shared | None, clock: Clock) -> Admission:
+    """The door to the pools, with limits that hold in this process, or in all gateways."""
+    limits: LimitStore = MemoryLimitStore(RateLimiter()) if shared is None else shared.limits
     return Admission(
         dispatcher,
-        MemoryLimitStore(RateLimiter()),
+        limits,
         clock,
         default_paces={pool.model: pace_from_spec(pool.pace) for pool in config.pools},
         max_messages=config.server.max_messages,

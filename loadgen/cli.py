@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from loadgen import accuracy, attack, burst, overhead, profile, report, saturate, simulate
+from loadgen import accuracy, attack, burst, gateways, overhead, profile, report, saturate, simulate
 from loadgen.studies import command as study
 
 
@@ -37,6 +37,9 @@ def parser() -> argparse.ArgumentParser:
     exact = commands.add_parser("accuracy", help="measure the generator's own errors")
     accuracy.add_arguments(exact)
     exact.set_defaults(run=accuracy.run)
+    several = commands.add_parser("gateways", help="one load on one, two, four gateways, beside the prediction")
+    gateways.add_arguments(several)
+    several.set_defaults(run=gateways.run)
     shown = commands.add_parser("report", help="tables and figures of a run")
     report.add_report_arguments(shown)
     shown.set_defaults(run=report.run_report)

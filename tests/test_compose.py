@@ -14,7 +14,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import yaml  # type: ignore[import-untyped]  # no stubs wanted for a few calls
 
+from tests.support import programs
 from tests.support.compose import Service, arguments, instructions, services, variables
 from tests.support.ports import unused_port
 from tests.support.processes import ROOT, Process, running
@@ -28,7 +30,11 @@ START_S = 30.0
 
 def container(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment inside a container: the service's own, and a PATH on which `andante` is."""
-    return {"PATH": f"{Path(sys.executable).parent}:{os.defpath}", "HOME": os.environ.get("HOME", "/"), **environment}
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.defpath}:/usr/sbin",
+        "HOME": os.environ.get("HOME", "/"),
+        **environment,
+    }
 
 
 def start(command: list[str], environment: Mapping[str, str]) -> Process:
@@ -62,14 +68,21 @@ def chat(url: str, key: str) -> str:
 @pytest.fixture
 def host(tmp_path: Path) -> dict[str, str]:
     """What makes the Compose file run on this host: the variables that it offers."""
-    ports = {name: str(unused_port()) for name in ("PORT", "ENGINE_1_PORT", "ENGINE_2_PORT")}
-    hosts = dict.fromkeys(("BIND", "ENGINE_1_HOST", "ENGINE_2_HOST"), "127.0.0.1")
-    return {**ports, **hosts, "STORE": str(tmp_path / "andante.db")}
+    names = ("PORT", "REDIS_PORT", "GATEWAY_1_PORT", "GATEWAY_2_PORT", "ENGINE_1_PORT", "ENGINE_2_PORT")
+    ports = {name: str(unused_port()) for name in names}
+    hosts = dict.fromkeys(("BIND", "REDIS_HOST", "GATEWAY_1_HOST", "GATEWAY_2_HOST"), "127.0.0.1")
+    engines = " ".join(f"http://127.0.0.1:{ports[name]}" for name in names if name.startswith("ENGINE"))
+    files = {"STORE_1": "one.db", "STORE_2": "two.db"}
+    paths = {name: str(tmp_path / file) for name, file in files.items()}
+    balancer = {"BALANCER_FILE": str(ROOT / "deploy" / "haproxy.cfg")}
+    return {**ports, **hosts, **paths, **balancer, "ENGINES": engines, "REDIS_DIR": str(tmp_path)}
 
 
 @pytest.fixture
 def up(host: dict[str, str]) -> Iterator[dict[str, Service]]:
-    """All services, started in their order, each healthy before the next."""
+    """All services that start by default, in their order, each healthy before the next."""
+    for program in ("redis-server", "redis-cli", "haproxy", "wget"):
+        programs.require(program)
     with ExitStack() as stack:
         found = services(COMPOSE, host)
         for service in found.values():
@@ -80,17 +93,27 @@ def up(host: dict[str, str]) -> Iterator[dict[str, Service]]:
 
 
 def test_compose_serves_a_chat(up: dict[str, Service], host: dict[str, str]) -> None:
-    """Every command starts, every health check passes, the file's own line makes a key, and the key gets an answer."""
-    line = re.search(r"docker compose exec gateway (.+)", COMPOSE.read_text(encoding="utf-8"))
+    """Every command starts, every health check passes, the file's own line makes a key, and the key gets answers, by
+    way of the balancer, from both gateways."""
+    line = re.search(r"docker compose exec gateway-1 (.+)", COMPOSE.read_text(encoding="utf-8"))
     assert line is not None
-    environment = container(up["gateway"].environment)
+    environment = container(up["gateway-1"].environment)
 
     made = subprocess.run(
         line[1].split(), env=environment, cwd=ROOT, timeout=30, capture_output=True, text=True, check=False
     )
 
     assert made.returncode == 0, made.stderr
-    assert chat(f"http://127.0.0.1:{host['PORT']}", secret_in(made.stdout))
+    key = secret_in(made.stdout)
+    wait_until(lambda: known(f"http://127.0.0.1:{host['GATEWAY_2_PORT']}", key), 10.0, what="the key is known there")
+    for port in ("PORT", "PORT", "GATEWAY_1_PORT", "GATEWAY_2_PORT"):
+        assert chat(f"http://127.0.0.1:{host[port]}", key)
+
+
+def known(url: str, key: str) -> bool:
+    """Whether a gateway knows the key."""
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx2.get(f"{url}/v1/models", headers=headers, trust_env=False).status_code == httpx2.codes.OK
 
 
 def test_a_health_check_fails_where_nothing_runs(host: dict[str, str]) -> None:
@@ -100,16 +123,46 @@ def test_a_health_check_fails_where_nothing_runs(host: dict[str, str]) -> None:
 
 
 def test_compose_without_variables_fits_together() -> None:
-    """With the defaults, engines are found by service name and port, and the store lies on the volume."""
+    """With the defaults, everything is found by service name and port, and what is kept lies on a volume."""
     found = services(COMPOSE, {})
-    gateway = found.pop("gateway")
-    ports = {name: service.command[service.command.index("--port") + 1] for name, service in found.items()}
+    port_of = {name: found[name].command[found[name].command.index("--port") + 1] for name in ("engine-1", "engine-2")}
+    assert set(found) == {"redis", "engine-1", "engine-2", "gateway-1", "gateway-2", "balancer"}
+    for name, volume in (("gateway-1", "gateway-1"), ("gateway-2", "gateway-2")):
+        environment = found[name].environment
+        assert environment["ANDANTE_ENGINES"].split() == [f"http://{each}:{port}" for each, port in port_of.items()]
+        assert environment["ANDANTE_REDIS__URL"] == "redis://redis:6379"
+        assert environment["ANDANTE_STORE__PATH"].startswith("/data/")
+        assert found[name].volumes == [f"{volume}:/data"]
+        address = f"{name}:{environment['ANDANTE_SERVER__PORT']}"
+        assert address in found["balancer"].environment.values()
+    assert "--appendonly" in found["redis"].command
+    assert found["redis"].volumes == ["redis:/data"]
 
-    assert gateway.needs_healthy == list(ports) == ["engine-1", "engine-2"]
-    assert gateway.environment["ANDANTE_ENGINES"].split() == [f"http://{name}:{port}" for name, port in ports.items()]
-    assert all(service.command[service.command.index("--host") + 1] == "0.0.0.0" for service in found.values())
-    mounts = [volume.partition(":")[2] for volume in gateway.volumes]
-    assert [mount for mount in mounts if gateway.environment["ANDANTE_STORE__PATH"].startswith(f"{mount}/")]
+
+def test_what_runs_is_not_root_and_writes_nowhere_else() -> None:
+    """All that is ours and what it needs: read-only, without capabilities; images of others name a user."""
+    decoded = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
+    for name, fields in decoded.items():
+        if "profiles" not in fields:
+            assert fields["read_only"], name
+            assert fields["cap_drop"] == ["ALL"], name
+            assert "build" in fields or fields["user"] != "root", name
+
+
+@pytest.mark.parametrize("profile", [None, "gpu", "cpu"])
+def test_a_compose_implementation_takes_the_file(profile: str | None, tmp_path: Path) -> None:
+    """podman-compose reads it, resolves it, and finds the services. It asks for podman's version, and gets one."""
+    podman = tmp_path / "podman"
+    podman.write_text("#!/bin/sh\necho podman version 5.4.0\n", encoding="utf-8")
+    podman.chmod(0o755)
+    flags = [] if profile is None else ["--profile", profile]
+    command = [sys.executable, "-m", "podman_compose", "--podman-path", str(podman), *flags, "-f", str(COMPOSE)]
+    done = subprocess.run([*command, "config"], cwd=ROOT, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    resolved = yaml.safe_load(done.stdout[done.stdout.index("services:") :])
+    assert {"redis", "gateway-1", "gateway-2", "balancer"} <= resolved["services"].keys()
+    extra = {None: set(), "gpu": {"vllm"}, "cpu": {"llamacpp"}}[profile]
+    assert extra <= resolved["services"].keys()
 
 
 def test_the_image_s_own_command_serves(emulator: Emulators, tmp_path: Path) -> None:

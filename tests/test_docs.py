@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import re
 import shlex
 import subprocess
@@ -20,9 +21,13 @@ from pydantic_core import PydanticUndefined
 from gateway import errors
 from gateway.api.errors import STATUS
 from gateway.cli import _parser
+from gateway.clock import ManualClock
 from gateway.config import Config, parse_config
 from gateway.observability.metrics import MetricsInstrument
 from gateway.runtime.admission import WITHHELD
+from gateway.stores.memory import MemoryKeyStore
+from gateway.stores.stream_log import LogLimits
+from gateway.wiring_redis import Seen, share
 from tests.support.processes import ROOT
 from tests.support.servers import Emulators, Gateways
 
@@ -246,6 +251,19 @@ def test_every_metric_is_documented() -> None:
     documented = [(cells[0].strip("`"), cells[1]) for cells in rows(read("operations.md"), "## Metrics")]
 
     assert sorted(documented) == sorted(each for each in rendered if not each[0].endswith("_created"))
+
+
+def test_every_shared_metric_is_documented() -> None:
+    """Those of a gateway that shares, and none that is not there."""
+    pool = {"model": "m", "engines": [{"url": "http://engine"}]}
+    config = parse_config({"redis": {"url": "redis://nowhere"}, "pools": [pool]}, {})
+    metrics = MetricsInstrument()
+    own = set(re.findall(r"^# TYPE (\S+) (\w+)$", metrics.render().decode(), flags=re.MULTILINE))
+    share(config, MemoryKeyStore(), LogLimits(), Seen(ManualClock(), logging.getLogger("test"), metrics))
+    all_of_them = set(re.findall(r"^# TYPE (\S+) (\w+)$", metrics.render().decode(), flags=re.MULTILINE))
+    documented = {(cells[0].strip("`"), cells[1]) for cells in rows(read("gateways.md"), "## What can be seen")}
+
+    assert documented == all_of_them - own
 
 
 def test_every_withheld_field_is_documented() -> None:

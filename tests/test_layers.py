@@ -43,6 +43,8 @@ PORTS = frozenset(
         "engines.stops",
         "stores.base",
         "stores.stream_log",
+        "stores.share",
+        "stores.stream_exchange",
         "runtime.instrument",
     )
 )

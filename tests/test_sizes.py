@@ -15,6 +15,7 @@ BROAD_ALLOWED = {
     ("gateway/runtime/caretaker.py", "_every"): "one bad round must not be the last",
     ("gateway/api/context.py", "RequestContext.__call__"): "whatever broke, the client gets an answer with its id",
     ("gateway/runtime/legs.py", "Legs._run"): "a bug in an adapter must not leave a client waiting",
+    ("gateway/runtime/sharing.py", "Sharing.run"): "one bad round must not be the last",
     ("gateway/runtime/pool.py", "Pool._probe"): "what one engine sends must not end the watch over all engines",
 }
 """(file, function) -> why this is a task's edge. A handler that ends with a bare `raise` needs no entry."""

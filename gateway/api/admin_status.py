@@ -10,7 +10,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from gateway.api.schemas import ErrorBody
 from gateway.runtime.dispatcher import Dispatcher
-from gateway.runtime.pool import EngineSlot, Pool
+from gateway.runtime.pool import Pool
+from gateway.runtime.slot import EngineSlot
 
 PERIOD_S: Final = 1.0
 
@@ -30,7 +31,7 @@ class EngineStatus(BaseModel):
 
 
 class PoolStatus(BaseModel):
-    """One model's queue and engines."""
+    """One model's queue and engines; `gateways`: what each runs at each engine, empty for a gateway that is alone."""
 
     model: str
     policy: str
@@ -38,6 +39,7 @@ class PoolStatus(BaseModel):
     jobs: int
     context_tokens: int | None
     engines: list[EngineStatus]
+    gateways: dict[str, dict[str, int]]
 
 
 class Status(BaseModel):
@@ -86,6 +88,7 @@ def _pool(pool: Pool) -> PoolStatus:
         jobs=len(pool.scheduler),
         context_tokens=pool.context_tokens,
         engines=_engines(pool, pool.slots),
+        gateways={name: dict(runs) for name, runs in pool.neighbours.everybody().items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,8 @@ ALLOWED: Final = ("authorization", "content-type", "last-event-id", "x-api-key",
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the application serves. `anonymous` is who a caller without a key is; None: keys are required."""
+    """What the application serves. `anonymous` is who a caller without a key is; None: keys are required. `background`
+    runs beside the application, each for ever, from before the first request."""
 
     dispatcher: Dispatcher
     desk: Desk
@@ -53,6 +54,7 @@ class Services:
     logger: logging.Logger
     anonymous: ApiKey | None = None
     extra_routers: Sequence[APIRouter] = ()
+    background: Sequence[Callable[[], Coroutine[None, None, None]]] = ()
 
 
 def create_app(settings: Server, services: Services, web_root: Path) -> FastAPI:
@@ -91,12 +93,22 @@ def _include(app: FastAPI, settings: Server, services: Services) -> None:
 
 @asynccontextmanager
 async def _running(services: Services) -> AsyncIterator[None]:
+    beside = [asyncio.create_task(run()) for run in services.background]
+    for task in beside:
+        task.add_done_callback(lambda done: _tell_of_end(done, services.logger))
     await services.dispatcher.start()
-    desk = asyncio.create_task(services.desk.run())
+    beside.append(asyncio.create_task(services.desk.run()))
     yield
-    desk.cancel()
-    await asyncio.gather(desk, return_exceptions=True)
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
     await services.dispatcher.stop()
+
+
+def _tell_of_end(task: "asyncio.Task[None]", logger: logging.Logger) -> None:
+    """What runs beside the application never ends by itself: it has met a bug."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("background_ended", exc_info=error)
 
 
 def _middleware(settings: Server, logger: logging.Logger) -> list[Middleware]:

@@ -19,7 +19,8 @@ from gateway.api.generation import DONE, STREAM_HEADERS
 from gateway.api.schemas import errors
 from gateway.api.server import WIRE, Wire
 from gateway.errors import GatewayError
-from gateway.runtime.readers import Desk, Follower
+from gateway.runtime.followers import Follower
+from gateway.runtime.readers import Desk
 from gateway.runtime.state import ReaderReport
 from gateway.stores.base import ApiKey
 
@@ -116,11 +117,13 @@ def streams_router(desk: Desk, caller: Caller) -> APIRouter:
     ) -> Response:
         """Read a stream on from where the reader left it; nothing is lost and nothing comes twice."""
         after = starting_after if starting_after is not None else int(last_event_id or 0)
+        await desk.fetch(stream_id, key.id, last_words)
         return FollowResponse(desk, stream_id, key.id, after, {})
 
     @router.delete("", status_code=status.HTTP_204_NO_CONTENT, responses=errors(400, 401, 404, 503), **described)
     async def stop(stream_id: StreamId, key: Key) -> None:
         """End a stream for all its readers."""
+        await desk.fetch(stream_id, key.id, last_words)
         desk.stop(stream_id, key.id)
 
     @router.post(
@@ -128,6 +131,7 @@ def streams_router(desk: Desk, caller: Caller) -> APIRouter:
     )
     async def reader(stream_id: StreamId, key: Key, body: ReaderBody) -> None:
         """Tell what the reader sees; at most once a second is of use, and it is never required."""
+        await desk.fetch(stream_id, key.id, last_words)
         desk.report(stream_id, key.id, body.report())
 
     return router

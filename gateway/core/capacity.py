@@ -5,7 +5,7 @@ the watermark of its KV memory.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from gateway.core.job import Job
@@ -23,12 +23,19 @@ class EngineCapacity:
 
     `max_running` in sequences; `kv_tokens` is the KV memory in tokens, None when nobody knows it; an engine that is
     not `ready` gets no new work (its running legs go on). `model`: what is believed of its speed before it is seen.
+    Where several gateways share the engine, the numbers are this one's part, and `whole_tokens` is all of the memory.
     """
 
     max_running: int
     kv_tokens: int | None = None
     ready: bool = True
     model: IterationModel | None = None
+    whole_tokens: int | None = None
+
+    def shared(self, seats: int, tokens: int) -> "EngineCapacity":
+        """A part of the engine."""
+        part = None if self.kv_tokens is None else min(tokens, self.kv_tokens)
+        return replace(self, max_running=min(seats, self.max_running), kv_tokens=part, whole_tokens=self.kv_tokens)
 
 
 class Outlook(NamedTuple):
@@ -74,13 +81,14 @@ class EngineLoad:
         """Whether one more leg with this many tokens has room.
 
         A job that is larger than the watermark of an idle engine still runs there, alone: refusing it for ever would
-        starve it.
+        starve it. A part of an engine must hold the whole job.
         """
-        if not self.capacity.ready or len(self.legs) >= self.capacity.max_running:
+        capacity = self.capacity
+        if not capacity.ready or len(self.legs) >= capacity.max_running:
             return False
-        if self.capacity.kv_tokens is None or not self.legs:
+        if capacity.kv_tokens is None or self.tokens + tokens <= WATERMARK * capacity.kv_tokens:
             return True
-        return self.tokens + tokens <= WATERMARK * self.capacity.kv_tokens
+        return not self.legs and capacity.kv_tokens >= min(tokens, capacity.whole_tokens or capacity.kv_tokens)
 
     def take(self, job: Job, tokens: int, now: float) -> None:
         """A leg of this job begins and holds so many tokens."""

@@ -213,6 +213,10 @@ class Counters:
 
     # ---- other gateways
 
+    def has_delta(self) -> bool:
+        """Whether anything was charged or lifted here since the last `take_delta`. O(tenants)."""
+        return bool(self._lifts_unsent) or any(account.unsent for account in self._accounts.values())
+
     def take_delta(self) -> Delta:
         """What happened here since the last call, to be sent to the others."""
         charges = {a.tenant: a.unsent for a in self._accounts.values() if a.unsent}

@@ -11,15 +11,18 @@ Rules of this file:
    help somebody at once; `plan_at` says when. Tokens never cause a plan.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity
-from gateway.core.counters import Delta
+from gateway.core.counters import Counters
+from gateway.core.demand import lines_of
 from gateway.core.events import LegEnded, ReaderReport, Standing
 from gateway.core.job import Job, JobEvent, JobSpec, JobState
 from gateway.core.plan import Plan, Reason, Reject
 from gateway.core.policies import PolicyRule
 from gateway.core.roster import Roster
+from gateway.core.shares import Line
 from gateway.core.tuning import Tuning
 from gateway.core.waiting_room import QueueLimits, WaitingRoom
 
@@ -201,13 +204,9 @@ class Scheduler:
         self._roster.fleet.set(engine_id, capacity)
         self._hurry(now)
 
-    def merge(self, source: str, delta: Delta) -> None:
-        """What another gateway charged and lifted."""
-        self._roster.counters.merge(source, delta)
-
-    def take_delta(self) -> Delta:
-        """What was charged and lifted here since the last call, for the other gateways."""
-        return self._roster.counters.take_delta()
+    def lines(self, wholes: Mapping[str, EngineCapacity]) -> dict[str, Line]:
+        """What is used and could be used of each engine, for the ledger that gateways share them by."""
+        return lines_of(self._roster, wholes)
 
     # ---- the decision
 
@@ -230,6 +229,11 @@ class Scheduler:
         return Plan(starts, pauses, resumes, rejects, wake_at=self._plan_at)
 
     # ---- questions
+
+    @property
+    def counters(self) -> Counters:
+        """Who received how much; other gateways' deltas go in and ours come out here."""
+        return self._roster.counters
 
     def running(self, engine_id: str) -> int:
         """Legs on this engine, those being stopped included."""

@@ -5,6 +5,7 @@ the match that begins first wins, and the last characters are withheld, since th
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class StopMatcher:
@@ -42,3 +43,15 @@ class StopMatcher:
         held, self._held = self._held[self._released :], ""
         self._released = 0
         return held
+
+    def packed(self) -> list[Any]:
+        """All of it, for another process."""
+        return [self._stops, self._include, self._min_tokens, self._held, self._released]
+
+    @staticmethod
+    def unpacked(state: Sequence[Any]) -> "StopMatcher":
+        """The inverse of `packed`."""
+        stops, include, min_tokens, held, released = state
+        matcher = StopMatcher(stops, include=include, min_tokens=min_tokens)
+        matcher._held, matcher._released = held, released
+        return matcher

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.engines.base import EngineState
-from gateway.runtime.instrument import JobEnd, Resumption
+from gateway.runtime.instrument import JobEnd, Resumption, ShareState
 
 LOGGER: Final = "andante"
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({})))
@@ -46,6 +46,7 @@ class LogInstrument:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
+        self._gateways: dict[str, tuple[str, ...]] = {}
 
     def job_queued(self, model: str) -> None:
         pass
@@ -86,6 +87,11 @@ class LogInstrument:
 
     def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         pass
+
+    def shared(self, model: str, state: ShareState) -> None:
+        before, self._gateways[model] = self._gateways.get(model), state.others
+        if before is not None and set(before) != set(state.others):
+            self._logger.warning("gateways_changed", extra={"model": model, "others": sorted(state.others)})
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -1,9 +1,12 @@
 """Prometheus metrics. Labels are models, engines and outcomes, never tenants or keys: they would leak, and be many."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from gateway.engines.base import EngineState
-from gateway.runtime.instrument import JobEnd, Resumption
+from gateway.observability.sampled import Sampled
+from gateway.runtime.instrument import JobEnd, Resumption, ShareState
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -29,7 +32,17 @@ class MetricsInstrument:
         self._ttft_s = _seconds("andante_ttft", "Arrival to the first token.", registry)
         self._tpot_s = _seconds("andante_tpot", "Time per output token after the first.", registry)
 
+        self._gateways = Gauge(
+            "andante_pool_gateways", "Gateways that share the pool, this one too.", model, registry=registry
+        )
+        self._share_lag = Gauge(
+            "andante_share_lag_seconds", "Since the shared store answered last.", model, registry=registry
+        )
+        self._demand = Gauge(
+            "andante_demand_ratio", "Places that all gateways could use over those there are.", model, registry=registry
+        )
         place = ["model", "engine"]
+        self._lease = Gauge("andante_lease_seats", "Sequences that this gateway may run.", place, registry=registry)
         self._paused = Counter(
             "andante_legs_paused", "Engine runs stopped to go on later.", [*place, "reason"], registry=registry
         )
@@ -45,6 +58,10 @@ class MetricsInstrument:
     def render(self) -> bytes:
         """The exposition text."""
         return generate_latest(self._registry)
+
+    def sample(self, name: str, text: str, read: Callable[[], float], *, counter: bool = False) -> None:
+        """One more metric without labels, read when somebody asks."""
+        self._registry.register(Sampled(name, text, read, counter=counter))
 
     def job_queued(self, model: str) -> None:
         self._queued.labels(model).inc()
@@ -85,6 +102,13 @@ class MetricsInstrument:
         self._waiting.labels(model).set(waiting)
         self._running.labels(model).set(running)
         self._overloaded.labels(model).set(overloaded)
+
+    def shared(self, model: str, state: ShareState) -> None:
+        self._gateways.labels(model).set(1 + len(state.others))
+        self._share_lag.labels(model).set(state.lag_s)
+        self._demand.labels(model).set(state.demand)
+        for engine, seats in state.held.items():
+            self._lease.labels(model, engine).set(seats)
 
 
 def _seconds(name: str, text: str, registry: CollectorRegistry, *labels: str) -> Histogram:

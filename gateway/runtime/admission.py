@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.clock import Clock
@@ -112,6 +112,7 @@ class Admission:
             max_tokens=None if ask.token_limit is None else ask.token_limit * ask.choices,
             pace=pace,
             meter=meter,
+            reservation=reservation,
         )
         try:
             stream = self._dispatcher.submit(request)
@@ -120,6 +121,17 @@ class Admission:
             self._limits.cancel(reservation, now=self._clock.now())
             raise
         return Admitted(stream, reservation.state.headers())
+
+    def take_over(self, request: JobRequest) -> JobRequest:
+        """A job that another gateway had admitted: its tokens are settled here from now on."""
+        assert request.reservation is not None  # it was admitted
+        reservation = self._limits.take_over(request.reservation, now=self._clock.now())
+        return replace(request, meter=LimitMeter(self._limits, reservation, self._clock), reservation=reservation)
+
+    def leave(self, request: JobRequest) -> None:
+        """A job that another gateway has taken over: its tokens are settled there."""
+        if request.reservation is not None:
+            self._limits.leave(request.reservation, now=self._clock.now())
 
     def _pace(self, key: ApiKey, ask: Ask) -> Pace:
         spec = ask.pace if ask.pace is not None else key.pace

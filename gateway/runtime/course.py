@@ -8,6 +8,7 @@ from gateway.engines.transcript import Transcript
 from gateway.runtime.instrument import Resumption
 
 PROGRESS_TOKENS: Final = 16  # a leg with fewer new tokens has not shown that the request itself is harmless
+LEGS_OF_A_GATEWAY: Final = 1000
 
 
 class Course:
@@ -63,6 +64,13 @@ class Course:
         self.resumptions += self._resumed
         self.left_at = None
         return True
+
+    def inherit(self, transcript: Transcript | None, epoch: int) -> None:
+        """What another gateway had of it. Its legs' names were others, since an engine may still know them."""
+        self.transcript = transcript
+        if transcript is not None and transcript.begun:
+            self.level = ResumeLevel.REPLAY  # until an engine says how it goes on
+        self._number = epoch * LEGS_OF_A_GATEWAY
 
     def leg_request(self) -> LegRequest:
         """The present leg's request; ids are never used twice, since an engine may still know the old one."""

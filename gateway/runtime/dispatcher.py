@@ -11,7 +11,8 @@ from typing import Final
 
 from gateway.clock import Clock
 from gateway.core.events import LegEnded, Standing
-from gateway.core.plan import Plan, Reject, Resume, Start
+from gateway.core.plan import Plan, Resume, Start
+from gateway.engines.transcript import Transcript
 from gateway.errors import (
     Draining,
     EngineBusy,
@@ -24,6 +25,7 @@ from gateway.errors import (
 )
 from gateway.runtime.accounting import job_end, job_spec, leg_end, observe
 from gateway.runtime.caretaker import Caretaker, ClientTimeouts
+from gateway.runtime.handover import inherit
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.legs import Legs, goes_on
 from gateway.runtime.pool import Pool
@@ -89,12 +91,10 @@ class Dispatcher:
     async def drain(self, timeout_s: float) -> bool:
         """Take no new jobs and wait for the present ones; whether all of them ended in time."""
         self.draining = True
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
-        except TimeoutError:
-            return False
-        return True
+        return self._idle.is_set()
 
     async def stop(self) -> None:
         """End what is left with an error and give everything back."""
@@ -113,17 +113,19 @@ class Dispatcher:
 
     def submit(self, request: JobRequest) -> Stream:
         """Queue a job; it may start before this returns. Draining, NoEngineReady, QueueFull, QueueShareFull."""
-        if self.draining:
-            raise Draining("The gateway is shutting down.", retry_after_s=1.0)
-        pool = self.pool(request.model)
+        pool = self._open_for(request)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
-        pool.scheduler.add(job_spec(pool, request), self._clock.now())
-        stream = Stream(request, self, self._clock)
-        self._streams[request.id] = stream
-        self._idle.clear()
-        self._instrument.job_queued(request.model)
+        stream = self._enter(pool, request)
         self._consider(pool)
+        return stream
+
+    def adopt(self, request: JobRequest, transcript: Transcript | None, epoch: int) -> Stream:
+        """Go on with another gateway's job, once `unpark` says that its reader is here. As `submit` raises."""
+        pool = self._open_for(request)
+        stream = self._enter(pool, request)
+        inherit(stream, transcript, epoch)
+        pool.scheduler.park(request.id, self._clock.now())
         return stream
 
     def cancel(self, stream: Stream) -> None:
@@ -179,9 +181,9 @@ class Dispatcher:
         if not pool.ready:
             return 0  # nobody would take them: they end where they are
         now = self._clock.now()
-        here = [stream for stream in self._streams.values() if stream.engine_id == engine_id]
-        mine = [stream for stream in here if stream.request.model == pool.settings.model]
-        return sum(self._legs.pause(pool, stream, now, "drain") for stream in mine)
+        mine = [each for each in self._streams.values() if each.request.model == pool.settings.model]
+        here = [stream for stream in mine if stream.engine_id == engine_id]
+        return sum(self._legs.pause(pool, stream, now, "drain") for stream in here)
 
     # ---- plans
 
@@ -202,18 +204,14 @@ class Dispatcher:
 
     def _apply(self, pool: Pool, plan: Plan, now: float) -> None:
         for reject in plan.reject:
-            self._reject(reject)
+            waited = QueueTimeout("The request waited in the queue for too long.", retry_after_s=1.0)
+            self._leave(self._streams[reject.job_id], waited, outcome=None)
         for pause in plan.pause:
             if not self._legs.pause(pool, self._streams[pause.job_id], now, pause.reason):
                 pool.scheduler.cannot_resume(pause.job_id, now)
         placed: tuple[Start | Resume, ...] = (*plan.start, *plan.resume)
         for place in placed:
             self._legs.begin(pool, self._streams[place.job_id], place.engine_id, now)
-
-    def _reject(self, reject: Reject) -> None:
-        stream = self._streams[reject.job_id]
-        message = "The request waited in the queue for too long."
-        self._leave(stream, QueueTimeout(message, retry_after_s=1.0), outcome=None)
 
     def _wake(self, pool: Pool, wake_at: float | None, now: float) -> None:
         handle = self._wakeups.pop(pool.settings.model, None)
@@ -282,6 +280,18 @@ class Dispatcher:
         if stream.request.id in self._streams:
             stream.abandoned = True
             self._conclude(stream, None, outcome=outcome)
+
+    def _open_for(self, request: JobRequest) -> Pool:
+        if self.draining:
+            raise Draining("The gateway is shutting down.", retry_after_s=1.0)
+        return self.pool(request.model)
+
+    def _enter(self, pool: Pool, request: JobRequest) -> Stream:
+        pool.scheduler.add(job_spec(pool, request), self._clock.now())
+        stream = self._streams[request.id] = Stream(request, self, self._clock)
+        self._idle.clear()
+        self._instrument.job_queued(request.model)
+        return stream
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

@@ -1,5 +1,6 @@
 """What the runtime lets others watch: metrics and logs implement it, the runtime's own code stays free of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +41,24 @@ class Resumption:
     cached_tokens: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class ShareState:
+    """How a pool stands among several gateways.
+
+    `settled`: engines are given out; `lag_s`: since the shared store answered last; `held`: sequences that this gateway
+    may run, by engine; `running`: those of every gateway as it said last; `demand`: what all together could use, over
+    what there is.
+    """
+
+    gateway: str
+    others: tuple[str, ...]
+    settled: bool
+    lag_s: float
+    held: Mapping[str, int]
+    running: Mapping[str, Mapping[str, int]]
+    demand: float
+
+
 class Instrument(Protocol):
     """Hooks; none may block or raise."""
 
@@ -66,6 +85,9 @@ class Instrument(Protocol):
 
     def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         """The pool's present queue and legs, and whether its readers together read more than it can make."""
+
+    def shared(self, model: str, state: ShareState) -> None:
+        """How the pool stands among several gateways, twice a second."""
 
 
 class Instruments:
@@ -105,3 +127,7 @@ class Instruments:
     def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         for part in self._parts:
             part.pool_load(model, waiting, running, overloaded=overloaded)
+
+    def shared(self, model: str, state: ShareState) -> None:
+        for part in self._parts:
+            part.shared(model, state)

@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.core.capacity import EngineCapacity
 from gateway.core.scheduler import Scheduler
+from gateway.core.shares import NOTHING, Amount
 from gateway.engines.base import Endpoint, Engine, EngineFacts, EngineState, LegRequest, Resumability
 from gateway.errors import EngineFailed, EngineInUse, EngineNotFound
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.sizing import TokenRatio
+from gateway.runtime.slot import EngineSlot, Neighbours
 
 FAILURES_UNTIL_DOWN: Final = 2
-PROBES_UNTIL_PINNED: Final = 3
 STRIKES_UNTIL_REST: Final = 3
 LONGEST_REST: Final = 32
 
@@ -33,44 +34,6 @@ class PoolSettings:
     probe_interval_s: float = 1.0
     context_tokens: int | None = None
     assumed_output_tokens: int = 512
-
-
-@dataclass(slots=True)
-class EngineSlot:
-    """One engine and what is known of it. `max_running` is what it has been seen to hold without queueing.
-
-    `strikes`: legs that broke there since the last one that went on; `rest`: probes until it gets work again after too
-    many of them, `rests`: how often that was so in a row. After a rest it gets one job, until that goes on.
-    """
-
-    engine: Engine
-    max_running: int
-    state: EngineState = EngineState.UNKNOWN
-    facts: EngineFacts = field(default_factory=EngineFacts)
-    failures: int = 0
-    heard: bool = False  # a leg there has had tokens since the last failed probe
-    pinned: int = 0  # probes in a row with requests waiting and the same number running
-    strikes: int = 0
-    rest: int = 0
-    rests: int = 0
-    draining: bool = False
-
-    @property
-    def id(self) -> str:
-        return self.engine.settings.id
-
-    @property
-    def takes_work(self) -> bool:
-        """Whether new legs may begin there."""
-        return self.state is EngineState.READY and not self.draining and not self.rest
-
-    def capacity(self) -> EngineCapacity:
-        settings = self.engine.settings
-        return EngineCapacity(
-            max_running=min(1, self.max_running) if self.rests else self.max_running,
-            kv_tokens=settings.kv_tokens or self.facts.kv_tokens,
-            ready=self.takes_work,
-        )
 
 
 class Pool:
@@ -94,6 +57,8 @@ class Pool:
         self._group: asyncio.TaskGroup | None = None
         self._changed: Callable[[], None] = lambda: None
         self._slots = {e.settings.id: EngineSlot(e, max_running=e.settings.max_running) for e in engines}
+        self.neighbours = Neighbours()
+        self._shared = False
         for slot in self._slots.values():
             scheduler.engine(slot.id, slot.capacity(), self._clock.now())
 
@@ -107,7 +72,8 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        return any(slot.state is EngineState.READY and not slot.draining for slot in self._slots.values())
+        well = any(slot.state is EngineState.READY and not slot.draining for slot in self._slots.values())
+        return well and self.neighbours.ours()
 
     @property
     def context_tokens(self) -> int | None:
@@ -164,6 +130,37 @@ class Pool:
                     continue
         return None
 
+    # ---- other gateways
+
+    def share_with(self, neighbours: Neighbours) -> None:
+        """Others use the engines too: nothing is ours before `hold` says so. Call before `run`."""
+        self.neighbours = neighbours
+        self._shared = True
+        self.hold({})
+
+    def hold(self, parts: Mapping[str, Amount]) -> None:
+        """What this gateway may use of each engine."""
+        before = [slot.share for slot in self._slots.values()]
+        for slot in self._slots.values():
+            if slot.share != (part := parts.get(slot.id, NOTHING)):
+                slot.share = part
+                self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
+        if before != [slot.share for slot in self._slots.values()]:
+            self._changed()
+
+    def wholes(self) -> dict[str, EngineCapacity]:
+        """The engines, undivided."""
+        return {slot.id: slot.whole() for slot in self._slots.values()}
+
+    def told(self, engine_id: str, facts: EngineFacts | None, detail: str) -> None:
+        """Another gateway has probed the engine."""
+        if (slot := self._slots.get(engine_id)) is not None:
+            if facts is None:
+                self._unwell(slot, detail, self._changed)
+            else:
+                self._well(slot, facts, self._changed)
+            self._look_whether_asked()
+
     async def run(self, changed: Callable[[], None]) -> None:
         """Probe until cancelled; `changed` is called when an engine's capacity or health did."""
         self._changed = changed
@@ -178,8 +175,10 @@ class Pool:
         if any(settings.id == slot.id or settings.url == slot.engine.settings.url for slot in self._slots.values()):
             raise EngineInUse(f"There is an engine {settings.id!r}, or one with this URL.", param="id")
         slot = self._slots[settings.id] = EngineSlot(engine, max_running=settings.max_running)
+        slot.share = NOTHING if self._shared else None
         self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
         self._begin_watch(slot)
+        self.neighbours.added(settings)
 
     def drain(self, engine_id: str, *, draining: bool = True) -> None:
         """Give it no new work, or give it some again. EngineNotFound."""
@@ -190,6 +189,7 @@ class Pool:
             self.settings.model, engine_id, slot.state, "draining" if draining else "takes work again"
         )
         self._changed()
+        self.neighbours.drained(engine_id, draining=draining)
 
     async def remove(self, engine_id: str) -> None:
         """Forget a drained engine. EngineNotFound; EngineInUse while it is not empty."""
@@ -200,6 +200,7 @@ class Pool:
         del self._slots[engine_id]
         if (watch := self._watches.pop(engine_id, None)) is not None:
             watch.cancel()
+        self.neighbours.removed(engine_id)
         await slot.engine.close()
 
     def _begin_watch(self, slot: EngineSlot) -> None:
@@ -228,25 +229,34 @@ class Pool:
         The probes widen it again, so its jobs wait in our queue and not at its door.
         """
         slot = self._slots[engine_id]
-        slot.max_running = min(slot.max_running, max(0, self.scheduler.running(engine_id) - 1))
+        runs = self.scheduler.running(engine_id) + self.neighbours.running(engine_id)
+        slot.max_running = min(slot.max_running, max(0, runs - 1))
         self.scheduler.engine(engine_id, slot.capacity(), self._clock.now())
 
     async def _watch(self, slot: EngineSlot, changed: Callable[[], None]) -> None:
         while True:
-            await self._probe(slot, changed)
-            if all(s.state is not EngineState.UNKNOWN for s in self._slots.values()):
-                self.asked.set()
+            if slot.state is EngineState.UNKNOWN or self.neighbours.probes(slot.id):
+                await self._probe(slot, changed)
+                self._look_whether_asked()
             await asyncio.sleep(self.settings.probe_interval_s)
 
+    def _look_whether_asked(self) -> None:
+        if all(s.state is not EngineState.UNKNOWN for s in self._slots.values()):
+            self.asked.set()
+
     async def _probe(self, slot: EngineSlot, changed: Callable[[], None]) -> None:
+        facts, detail = None, ""
         try:
             facts = await slot.engine.probe()
         except EngineFailed as error:
-            self._unwell(slot, error.message, changed)
+            detail = error.message
         except Exception as error:  # noqa: BLE001 - the task's edge: what one engine sends must not end the watch over all
-            self._unwell(slot, repr(error), changed)
+            detail = repr(error)
+        if facts is None:
+            self._unwell(slot, detail, changed)
         else:
             self._well(slot, facts, changed)
+        self.neighbours.probed(slot.id, facts, detail)
 
     def _unwell(self, slot: EngineSlot, detail: str, changed: Callable[[], None]) -> None:
         if slot.heard:
@@ -262,27 +272,12 @@ class Pool:
         slot.failures = 0
         slot.heard = False
         slot.facts = replace(facts, context_tokens=facts.context_tokens or slot.facts.context_tokens)
-        self._learn_width(slot, told_before)
+        slot.learn_width(told_before, self.scheduler.running(slot.id) + self.neighbours.running(slot.id))
         if slot.state is not EngineState.READY:
             self._become(slot, EngineState.READY, "", changed)
         elif slot.capacity() != before:
             self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
             changed()
-
-    def _learn_width(self, slot: EngineSlot, before: EngineFacts) -> None:
-        """Narrow an engine that queues, widen it again step by step while it does not.
-
-        No server tells how many sequences it runs at once. One at its ceiling has requests waiting and always the same
-        number running; a request that merely waits for the end of the present iteration does not look like that.
-        """
-        running, waiting = slot.facts.running or 0, slot.facts.waiting or 0
-        mine = self.scheduler.running(slot.id)
-        pinned = waiting > 0 and running > 0 and running == before.running and mine >= running + waiting
-        slot.pinned = slot.pinned + 1 if pinned else 0
-        if slot.pinned >= PROBES_UNTIL_PINNED:
-            slot.max_running = min(slot.max_running, running)
-        elif waiting == 0 and mine >= slot.max_running < slot.engine.settings.max_running:
-            slot.max_running += max(1, slot.max_running // 8)
 
     def _become(self, slot: EngineSlot, state: EngineState, detail: str, changed: Callable[[], None]) -> None:
         if slot.state is state:

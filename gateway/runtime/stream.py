@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from gateway.clock import Clock
+from gateway.core.limits import Reservation
 from gateway.core.pace import Pace
 from gateway.core.units import UnitRatio
 from gateway.engines.base import Endpoint, Engine, Leg, LegRequest, Usage
@@ -60,6 +61,7 @@ class JobRequest:
     max_tokens: int | None
     pace: Pace
     meter: Meter
+    reservation: Reservation | None = None  # what the meter settles, for a gateway that goes on with the job
 
     @property
     def id(self) -> str:

@@ -154,6 +154,12 @@ class LimitStore(Protocol):
     def release(self, reservation: Reservation, used_total: int, *, now: float) -> None:
         """End a reservation and refund what was not used; idempotent."""
 
+    def take_over(self, reservation: Reservation, *, now: float) -> Reservation:
+        """Settle from now on what another gateway, now dead, has reserved; what is answered stands for it."""
+
+    def leave(self, reservation: Reservation, *, now: float) -> None:
+        """Another gateway settles it now: say nothing more of it."""
+
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         """Undo a reservation whose request never became a job."""
 

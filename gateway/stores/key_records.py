@@ -11,11 +11,12 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.errors import InvalidRequest, KeyRevoked, NotFound
-from gateway.stores.base import ApiKey, IssuedKey, KeyChanges, NewKey
+from gateway.stores.base import ApiKey, IssuedKey, KeyChanges, KeyStore, NewKey
 from gateway.stores.key_rules import check_changes, check_grace, check_new
 
 KEY_ID_PATTERN: Final = "^[0-9a-f]{12}$"
@@ -28,11 +29,32 @@ _NO_DIGEST: Final = bytes(hashlib.sha256().digest_size)
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key with the hashes of its present secret and, during a grace time, of the one before."""
+    """A key with the hashes of its present secret and, during a grace time, of the one before.
+
+    `version` grows by one with each change: of two copies the later one is good, and a revoked one whatever its
+    version.
+    """
 
     key: ApiKey
     digest: bytes = field(repr=False)
     previous: bytes | None = field(default=None, repr=False)
+    version: int = 1
+
+
+class RecordStore(KeyStore, Protocol):
+    """A key store that can take part in a larger one: its records can be read and replaced as they are."""
+
+    def records(self) -> Iterable[KeyRecord]:
+        """All of them. Unavailable."""
+
+    def record(self, key_id: str) -> KeyRecord | None:
+        """One of them. Unavailable."""
+
+    def keep(self, record: KeyRecord) -> None:
+        """Keep a record that another gateway made, in place of ours. InvalidRequest if the store is full."""
+
+    def touched(self) -> bool:
+        """Whether another process has changed something since the last call."""
 
 
 def new_key_id() -> str:
@@ -62,7 +84,7 @@ def changed(record: KeyRecord, changes: KeyChanges) -> KeyRecord:
     """The key with some fields changed. Raises InvalidRequest for a bad field or a revoked key."""
     _check_alive(record)
     check_changes(changes)
-    return replace(record, key=replace(record.key, **changes))
+    return replace(record, key=replace(record.key, **changes), version=record.version + 1)
 
 
 def rotated(record: KeyRecord, now: float, grace_s: float) -> tuple[KeyRecord, IssuedKey]:
@@ -72,14 +94,14 @@ def rotated(record: KeyRecord, now: float, grace_s: float) -> tuple[KeyRecord, I
     key = replace(record.key, rotated_at=now, previous_until=now + grace_s if grace_s > 0 else None)
     secret = _new_secret(key.id)
     previous = record.digest if grace_s > 0 else None
-    return KeyRecord(key, _digest(secret), previous), IssuedKey(key, secret)
+    return KeyRecord(key, _digest(secret), previous, record.version + 1), IssuedKey(key, secret)
 
 
 def revoked(record: KeyRecord, now: float) -> KeyRecord:
     """The key, ended; the first revocation's time stays."""
     if record.key.revoked_at is not None:
         return record
-    return replace(record, key=replace(record.key, revoked_at=now))
+    return replace(record, key=replace(record.key, revoked_at=now), version=record.version + 1)
 
 
 def existing(record: KeyRecord | None) -> KeyRecord:

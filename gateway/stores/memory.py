@@ -1,6 +1,6 @@
 """Stores that forget everything when the process ends: for tests, and limits in a lone gateway."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from gateway.core.limits import Limits, LimitState, RateLimiter, Reservation
@@ -10,7 +10,7 @@ from gateway.stores.key_records import KeyRecord
 
 
 class MemoryKeyStore:
-    """The port `KeyStore` over a dict, at most `max_keys` of them."""
+    """The port `KeyStore` (and `RecordStore`) over a dict, at most `max_keys` of them."""
 
     def __init__(self, *, max_keys: int = key_records.MAX_KEYS) -> None:
         self._max_keys = max_keys
@@ -60,6 +60,20 @@ class MemoryKeyStore:
     def close(self) -> None:
         self._records.clear()
 
+    def records(self) -> Iterable[KeyRecord]:
+        return tuple(self._records.values())
+
+    def record(self, key_id: str) -> KeyRecord | None:
+        return self._records.get(key_id)
+
+    def keep(self, record: KeyRecord) -> None:
+        if record.key.id not in self._records:
+            self._make_room()
+        self._records[record.key.id] = record
+
+    def touched(self) -> bool:
+        return False
+
     def _record(self, key_id: str) -> KeyRecord:
         return key_records.existing(self._records.get(key_id))
 
@@ -98,6 +112,12 @@ class MemoryLimitStore:
 
     def release(self, reservation: Reservation, used_total: int, *, now: float) -> None:
         self._limiter.release(reservation, used_total, now)
+
+    def take_over(self, reservation: Reservation, *, now: float) -> Reservation:  # noqa: ARG002 - nobody shares this one
+        return reservation
+
+    def leave(self, reservation: Reservation, *, now: float) -> None:
+        self._limiter.cancel(reservation, now)
 
     def cancel(self, reservation: Reservation, *, now: float) -> None:
         self._limiter.cancel(reservation, now)

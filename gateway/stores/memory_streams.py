@@ -83,6 +83,26 @@ class MemoryStreamLog:
         followers.append(changed)
         return lambda: followers.remove(changed) if changed in followers else None
 
+    @property
+    def full(self) -> bool:
+        """Whether one more would be too many."""
+        return len(self._logs) >= self._limits.max_streams
+
+    def has(self, stream_id: str) -> bool:
+        """Whether there is such a log."""
+        return stream_id in self._logs
+
+    def begin_at(self, stream_id: str, number: int) -> None:
+        """What comes before this event was never here. Only for a log without events."""
+        log = self._log(stream_id)
+        if not log.events:
+            log.dropped = number - 1
+
+    def bounds(self, stream_id: str) -> tuple[int, int, bool]:
+        """The first event that is kept (or the next one), the last one, whether it is closed. StreamNotFound."""
+        log = self._log(stream_id)
+        return log.dropped + 1, log.last, log.closed
+
     def drop(self, stream_id: str) -> None:
         self._logs.pop(stream_id, None)
 

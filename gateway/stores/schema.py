@@ -36,6 +36,7 @@ MIGRATIONS: Final[Steps] = (
         """,
         "CREATE INDEX api_keys_revoked ON api_keys (revoked_at) WHERE revoked_at IS NOT NULL",
     ),
+    ("ALTER TABLE api_keys ADD COLUMN version INTEGER NOT NULL DEFAULT 1",),
 )
 
 

@@ -8,7 +8,7 @@ microseconds. While it stands still, keys come from the copy; once it moves, the
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,18 +22,18 @@ from gateway.stores.sqlite import open_database, translated, writing
 
 _COLUMNS: Final = (
     "id, digest, previous_digest, name, tenant, weight, models, expires_at, pace, requests_per_minute,"
-    " tokens_per_minute, concurrent_streams, created_at, rotated_at, previous_until, revoked_at"
+    " tokens_per_minute, concurrent_streams, created_at, rotated_at, previous_until, revoked_at, version"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM api_keys"  # noqa: S608 - constants only
 _SAVE: Final = (
-    f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     " ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, previous_digest = excluded.previous_digest,"
     " name = excluded.name, weight = excluded.weight, models = excluded.models,"
     " expires_at = excluded.expires_at,"
     " pace = excluded.pace, requests_per_minute = excluded.requests_per_minute,"
     " tokens_per_minute = excluded.tokens_per_minute, concurrent_streams = excluded.concurrent_streams,"
     " rotated_at = excluded.rotated_at, previous_until = excluded.previous_until,"
-    " revoked_at = excluded.revoked_at"
+    " revoked_at = excluded.revoked_at, version = excluded.version"
 )
 _DROP_LONGEST_REVOKED: Final = (
     "DELETE FROM api_keys WHERE id ="
@@ -42,7 +42,7 @@ _DROP_LONGEST_REVOKED: Final = (
 
 
 class SqliteKeyStore:
-    """The port `KeyStore` over one file.
+    """The port `KeyStore` (and `RecordStore`) over one file.
 
     At most `max_keys` keys are stored and at most `max_copied` of them kept in memory (about 1 KiB each).
     To be used by one thread at a time.
@@ -54,6 +54,7 @@ class SqliteKeyStore:
         self._max_copied = max_copied
         self._copies: dict[str, KeyRecord] = {}
         self._copied_at_version: tuple[int] | None = None
+        self._noticed_version: tuple[int] | None = None
 
     def __repr__(self) -> str:
         return f"<SqliteKeyStore {len(self._copies)} keys in memory>"
@@ -102,6 +103,27 @@ class SqliteKeyStore:
         key_id = key_records.key_id_of(secret)
         record = self._copy(key_id) if key_id is not None else None
         return key_records.matching(record, secret, now)
+
+    def records(self) -> Iterable[KeyRecord]:
+        with translated():
+            return [_record(row) for row in self._connection.execute(f"{_SELECT} ORDER BY seq")]
+
+    def record(self, key_id: str) -> KeyRecord | None:
+        with translated():
+            return self._select(key_id)
+
+    def keep(self, record: KeyRecord) -> None:
+        with writing(self._connection):
+            self._copies.pop(record.key.id, None)
+            if self._select(record.key.id) is None:
+                self._make_room()
+            self._save(record)
+
+    def touched(self) -> bool:
+        with translated():
+            version: tuple[int] = self._connection.execute("PRAGMA data_version").fetchone()
+        touched, self._noticed_version = version != self._noticed_version, version
+        return touched
 
     def close(self) -> None:
         self._copies.clear()
@@ -178,6 +200,7 @@ def _row(record: KeyRecord) -> tuple[str | bytes | float | None, ...]:
         key.rotated_at,
         key.previous_until,
         key.revoked_at,
+        record.version,
     )
 
 
@@ -190,7 +213,7 @@ def _pace_text(pace: PaceSpec | None) -> str | None:
 def _record(row: tuple[Any, ...]) -> KeyRecord:
     """The inverse of `_row`."""
     key_id, digest, previous, name, tenant, weight, models, expires_at, pace, *rest = row
-    requests, tokens, streams, created_at, rotated_at, previous_until, revoked_at = rest
+    requests, tokens, streams, created_at, rotated_at, previous_until, revoked_at, version = rest
     key = ApiKey(
         id=key_id,
         name=name,
@@ -205,4 +228,4 @@ def _record(row: tuple[Any, ...]) -> KeyRecord:
         previous_until=previous_until,
         revoked_at=revoked_at,
     )
-    return KeyRecord(key, digest, previous)
+    return KeyRecord(key, digest, previous, version)

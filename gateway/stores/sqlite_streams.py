@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import Unavailable
+from gateway.stores.followers import Followers
 from gateway.stores.memory_streams import check_offset, unknown
 from gateway.stores.sqlite import open_database, translated
 from gateway.stores.stream_log import LogLimits, LogPage
@@ -46,7 +47,7 @@ class SqliteStreamLog:
     def __init__(self, path: Path, limits: LogLimits | None = None) -> None:
         self._limits = limits or LogLimits()
         self._database: sqlite3.Connection = open_database(path, steps=STEPS, durable=False)
-        self._followers: dict[str, list[Callable[[], None]]] = {}
+        self._followers = Followers()
 
     def open(self, stream_id: str, owner: str, *, now: float) -> None:
         self._begin()
@@ -78,7 +79,7 @@ class SqliteStreamLog:
                 "UPDATE streams SET first = ?, last = ?, size = ?, changed_at = ? WHERE id = ?",
                 (first, last, size, now, stream_id),
             )
-        self._tell(stream_id)
+        self._followers.tell(stream_id)
         return int(last)
 
     def close_stream(self, stream_id: str, *, now: float) -> None:
@@ -88,7 +89,7 @@ class SqliteStreamLog:
             if closed:
                 return
             self._database.execute("UPDATE streams SET closed = 1, changed_at = ? WHERE id = ?", (now, stream_id))
-        self._tell(stream_id)
+        self._followers.tell(stream_id)
 
     def owner(self, stream_id: str) -> str:
         with translated("streams"):
@@ -113,16 +114,7 @@ class SqliteStreamLog:
 
     def follow(self, stream_id: str, changed: Callable[[], None]) -> Callable[[], None]:
         self.owner(stream_id)
-        followers = self._followers.setdefault(stream_id, [])
-        followers.append(changed)
-
-        def leave() -> None:
-            if changed in followers:
-                followers.remove(changed)
-            if not followers and self._followers.get(stream_id) is followers:
-                del self._followers[stream_id]
-
-        return leave
+        return self._followers.add(stream_id, changed)
 
     def drop(self, stream_id: str) -> None:
         self._begin()
@@ -158,7 +150,3 @@ class SqliteStreamLog:
         if row is None:
             raise unknown()
         return row
-
-    def _tell(self, stream_id: str) -> None:
-        for changed in tuple(self._followers.get(stream_id, ())):
-            changed()

@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.core.capacity import EngineCapacity
 from gateway.core.latency import IterationModel
+from gateway.core.leases import Holder
 from gateway.core.plan import Plan
 from gateway.core.policies import PolicyRule
 from gateway.core.scheduler import Scheduler
@@ -31,15 +32,23 @@ class Setup:
     limits: QueueLimits = NO_QUEUE_LIMITS
     gateways: int = 1
     staleness_s: float = 0.05
+    lease_s: float = 3.0
 
 
 @dataclass(slots=True, eq=False)
 class Gateway:
-    """One gateway: its scheduler, and for when it has planned to plan."""
+    """One gateway: its scheduler, its leases, and for when it has planned to plan."""
 
     number: int
     scheduler: Scheduler
+    holder: Holder
     next_plan: float | None = None
+
+    @classmethod
+    def of(cls, number: int, setup: Setup) -> "Gateway":
+        """The gateway of that number, from 0."""
+        scheduler = Scheduler(setup.rule, setup.limits, setup.tuning)
+        return cls(number, scheduler, Holder(f"gateway-{number}", setup.lease_s))
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +71,7 @@ class Run:
         return [job.record() for job in self.jobs]
 
 
-def share_of(profile: Profile, gateways: int, *, ready: bool) -> EngineCapacity:
-    """What each of so many gateways may use of an engine: an equal share."""
+def capacity_of(profile: Profile, *, ready: bool) -> EngineCapacity:
+    """The whole engine."""
     model = IterationModel(profile.a_s, profile.b_s, profile.c_s, 1 / profile.prefill_tokens_per_s)
-    return EngineCapacity(max(1, profile.max_num_seqs // gateways), profile.kv_tokens // gateways, ready, model)
+    return EngineCapacity(profile.max_num_seqs, profile.kv_tokens, ready, model)

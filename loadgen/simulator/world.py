@@ -17,7 +17,8 @@ from gateway.emulator.profiles import Profile
 from gateway.errors import GatewayError
 from loadgen.simulator.engine import Leg, SimEngine
 from loadgen.simulator.job import SimJob
-from loadgen.simulator.setup import INPUT_PRICE, OUTPUT_PRICE, Gateway, Run, Setup, share_of
+from loadgen.simulator.setup import INPUT_PRICE, OUTPUT_PRICE, Gateway, Run, Setup
+from loadgen.simulator.sharing import Sharing
 from loadgen.workload import Request, Workload
 
 
@@ -36,9 +37,8 @@ class World:
         self._legs: dict[str, Leg] = {}
         self._served: dict[str, float] = {}
         self._engines: dict[str, SimEngine] = {}
-        self._gateways = [
-            Gateway(number, Scheduler(setup.rule, setup.limits, setup.tuning)) for number in range(setup.gateways)
-        ]
+        self._gateways = [Gateway.of(number, setup) for number in range(setup.gateways)]
+        self._sharing = Sharing(self._gateways, setup.lease_s)
         for number, profile in enumerate(setup.engines, start=1):
             self.add_engine(f"engine-{number}", profile)
 
@@ -74,8 +74,7 @@ class World:
         engine = self._engines[engine_id]
         engine.removed = True
         self.run_.engine_s += self.now - engine.born_s
-        for gateway in self._gateways:
-            gateway.scheduler.engine(engine_id, share_of(engine.profile, self._setup.gateways, ready=False), self.now)
+        self._sharing.withdraw(engine_id, self.now)
         for leg in tuple(engine.legs.values()):
             if not leg.stopped:
                 self._sync(leg)
@@ -93,12 +92,11 @@ class World:
         """The engine gets nothing new; it is gone when what runs there has ended."""
         engine = self._engines[engine_id]
         engine.removed = True
-        for gateway in self._gateways:
-            gateway.scheduler.engine(engine_id, share_of(engine.profile, self._setup.gateways, ready=False), self.now)
+        self._sharing.withdraw(engine_id, self.now)
 
     def _offer(self, engine: SimEngine) -> None:
+        self._sharing.offer(engine.id, engine.profile, self.now)
         for gateway in self._gateways:
-            gateway.scheduler.engine(engine.id, share_of(engine.profile, self._setup.gateways, ready=True), self.now)
             self._consider(gateway)
 
     def _step(self, engine: SimEngine) -> None:
@@ -285,14 +283,12 @@ class World:
     # ---- several gateways
 
     def _share(self, _: None) -> None:
-        """Every gateway's deltas reach the others, as late as the staleness says."""
+        """What the gateways tell each other goes round, as late as the staleness says."""
         if not self._jobs and len(self.run_.jobs) == len(self._requests):
             return
+        self._sharing.round(self.now)
         for gateway in self._gateways:
-            delta = gateway.scheduler.take_delta()
-            for other in self._gateways:
-                if other is not gateway:
-                    other.scheduler.merge(str(gateway.number), delta)
+            self._consider(gateway)
         self.at(self.now + self._setup.staleness_s, self._share, None)
 
     def _scheduler(self, job: SimJob) -> Scheduler:

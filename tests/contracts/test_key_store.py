@@ -1,6 +1,8 @@
 """What every key store does. A new store is one more row in STORES."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,37 @@ from gateway.errors import InvalidRequest, NotFound
 from gateway.stores.base import MAX_GRACE_S, KeyChanges, KeyStore, NewKey
 from gateway.stores.memory import MemoryKeyStore
 from gateway.stores.sqlite_keys import SqliteKeyStore
+from tests.support.pairs import key_pair
+from tests.support.redis import RedisServer
+from tests.support.relay import relayed
 
-StoreFactory = Callable[[Path, int], KeyStore]
+Make = Callable[[int], KeyStore]
+StoreFactory = Callable[[pytest.FixtureRequest, Path, int], AbstractContextManager[KeyStore]]
+
+
+@contextmanager
+def alone(store: KeyStore) -> Iterator[KeyStore]:
+    yield store
+    store.close()
+
+
+@contextmanager
+def shared(request: pytest.FixtureRequest, folder: Path, max_keys: int, *, cut: bool) -> Iterator[KeyStore]:
+    """Two gateways on one Redis, as one store; `cut`: their connections break at every change."""
+    server: RedisServer = request.getfixturevalue("redis")
+    with ExitStack() as stack:
+        relay = stack.enter_context(relayed("127.0.0.1", server.port)) if cut else None
+        pair = stack.enter_context(key_pair(server, folder, max_keys, relay))
+        yield pair
+        assert not cut or pair.tripwire is not None
+        pair.close()
+
 
 STORES: dict[str, StoreFactory] = {
-    "memory": lambda _path, max_keys: MemoryKeyStore(max_keys=max_keys),
-    "sqlite": lambda path, max_keys: SqliteKeyStore(path / "keys.db", max_keys=max_keys),
+    "memory": lambda _request, _path, max_keys: alone(MemoryKeyStore(max_keys=max_keys)),
+    "sqlite": lambda _request, path, max_keys: alone(SqliteKeyStore(path / "keys.db", max_keys=max_keys)),
+    "redis": partial(shared, cut=False),
+    "redis, cut at every change": partial(shared, cut=True),
 }
 NOW = 1_700_000_000.0
 FULL = NewKey(
@@ -30,16 +57,13 @@ FULL = NewKey(
 
 
 @pytest.fixture(params=STORES)
-def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[int], KeyStore]]:
-    stores: list[KeyStore] = []
+def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    with ExitStack() as stack:
 
-    def make(max_keys: int = 1000) -> KeyStore:
-        stores.append(STORES[request.param](tmp_path, max_keys))
-        return stores[-1]
+        def make(max_keys: int = 1000) -> KeyStore:
+            return stack.enter_context(STORES[request.param](request, tmp_path, max_keys))
 
-    yield make
-    for store in stores:
-        store.close()
+        yield make
 
 
 @pytest.fixture

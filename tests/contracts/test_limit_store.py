@@ -5,7 +5,8 @@ refunds, lost reservations, and admission that stays right when requests come at
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -13,15 +14,30 @@ from gateway.core.limits import Limits, RateLimiter, Reservation
 from gateway.errors import RateLimited, TooManyStreams
 from gateway.stores.base import LimitStore
 from gateway.stores.memory import MemoryLimitStore
+from gateway.stores.redis_limits import RedisLimitStore
+from tests.support.pairs import Tripwire, TwoLimitStores
+from tests.support.redis import RedisServer, linked
+from tests.support.relay import relayed
 
 TTL_S = 60.0
-STORES: dict[str, Callable[[], LimitStore]] = {"memory": lambda: MemoryLimitStore(RateLimiter(ttl_s=TTL_S))}
+STORES = ("memory", "redis", "redis, cut at every command")
 LIMITS = Limits(requests_per_minute=60, tokens_per_minute=600, concurrent_streams=3)
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> LimitStore:
-    return STORES[request.param]()
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[LimitStore]:
+    if request.param == "memory":
+        yield MemoryLimitStore(RateLimiter(ttl_s=TTL_S))
+        return
+    server: RedisServer = request.getfixturevalue("redis")
+    async with AsyncExitStack() as stack:
+        url, tripwire = server.url, None
+        if "cut" in request.param:
+            relay = stack.enter_context(relayed("127.0.0.1", server.port))
+            url, tripwire = f"redis://127.0.0.1:{relay.port}/0", Tripwire(b"EVALSHA", b"EVAL")
+            relay.inject(tripwire)
+        links = [await stack.enter_async_context(linked(url)) for _ in range(2)]
+        yield TwoLimitStores([RedisLimitStore(link, ttl_s=TTL_S, time=lambda now: now) for link in links], tripwire)
 
 
 async def remaining(store: LimitStore, now: float) -> tuple[int, int]:

@@ -1,6 +1,8 @@
-"""What every stream log does, in memory or in a file."""
+"""What every stream log does, in memory, in a file, or in Redis: there one gateway writes and another one reads."""
 
+import itertools
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,28 +13,47 @@ from gateway.errors import StreamGone, StreamNotFound, Unavailable
 from gateway.stores.memory_streams import MemoryStreamLog
 from gateway.stores.sqlite_streams import SqliteStreamLog
 from gateway.stores.stream_log import LogLimits, StreamLog
+from tests.support.pairs import Loop, Tripwire
+from tests.support.redis import RedisServer
+from tests.support.relay import relayed
+from tests.support.stream_pair import TwoStreamLogs
 
 Make = Callable[[LogLimits | None], StreamLog]
 MUCH = 1 << 30
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "redis, cut at every append"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """`make(limits)` is a new, empty store."""
-    made: list[StreamLog] = []
+    with ExitStack() as stack:
+        numbers = itertools.count(1)
+        makers: dict[str, Make] = {
+            "memory": MemoryStreamLog,
+            "sqlite": lambda limits: SqliteStreamLog(tmp_path / f"{next(numbers)}.db", limits),
+        }
+        maker = makers.get(request.param) or stack.enter_context(on_redis(request, cut="cut" in request.param))
 
-    def one(limits: LogLimits | None) -> StreamLog:
-        log: StreamLog
-        if request.param == "memory":
-            log = MemoryStreamLog(limits)
-        else:
-            log = SqliteStreamLog(tmp_path / f"{len(made)}.db", limits)
-        made.append(log)
-        return log
+        def one(limits: LogLimits | None) -> StreamLog:
+            made = maker(limits)
+            stack.callback(made.close)
+            return made
 
-    yield one
-    for each in made:
-        each.close()
+        yield one
+
+
+@contextmanager
+def on_redis(request: pytest.FixtureRequest, *, cut: bool) -> Iterator[Make]:
+    """Pairs of gateways; with `cut` their connections break at every append and close."""
+    server: RedisServer = request.getfixturevalue("redis")
+    with ExitStack() as stack:
+        url, tripwire = server.url, None
+        if cut:
+            relay = stack.enter_context(relayed("127.0.0.1", server.port))
+            url, tripwire = f"redis://127.0.0.1:{relay.port}/0", Tripwire(b"XADD")
+            relay.inject(tripwire)
+        loop = Loop()
+        stack.callback(loop.close)
+        yield lambda limits: TwoStreamLogs(loop, url, limits, tripwire)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from gateway.engines.base import (
     Usage,
 )
 from gateway.errors import EngineFailed
-from gateway.runtime.instrument import JobEnd, Resumption
+from gateway.runtime.instrument import JobEnd, Resumption, ShareState
 from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.sizing import PromptSize
 from gateway.runtime.stream import JobRequest
@@ -135,6 +135,7 @@ class Watcher:
     states: list[tuple[str, EngineState]] = field(default_factory=list)
     paused: list[tuple[str, str]] = field(default_factory=list)
     costs: list[Resumption] = field(default_factory=list)
+    share: ShareState | None = None
 
     def job_queued(self, model: str) -> None:
         self.queued += 1
@@ -159,6 +160,10 @@ class Watcher:
 
     def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         """Not remembered."""
+
+    def shared(self, model: str, state: ShareState) -> None:
+        assert model
+        self.share = state
 
 
 def job_request(*, stream: bool = True, pace: Pace = MACHINE, meter: FakeMeter | None = None) -> JobRequest:

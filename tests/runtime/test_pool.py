@@ -8,7 +8,8 @@ from gateway.core.capacity import EngineCapacity
 from gateway.core.job import JobSpec
 from gateway.engines.base import Endpoint, EngineFacts, EngineState
 from gateway.errors import EngineFailed
-from gateway.runtime.pool import PROBES_UNTIL_PINNED, Pool, engine_states
+from gateway.runtime.pool import Pool, engine_states
+from gateway.runtime.slot import PROBES_UNTIL_PINNED
 from tests.runtime.fakes import MODEL, FakeEngine, Watcher, make_pool
 from tests.support.waiting import eventually
 

@@ -38,9 +38,9 @@ def interpolate(value: Any, environ: Mapping[str, str]) -> Any:
 
 
 def services(path: Path, environ: Mapping[str, str]) -> dict[str, Service]:
-    """The file's services, each after those that it depends on."""
+    """The services that start without a profile, each after those that it depends on."""
     decoded = interpolate(yaml.safe_load(path.read_text(encoding="utf-8")), environ)["services"]
-    found = {name: _service(name, fields) for name, fields in decoded.items()}
+    found = {name: _service(name, fields) for name, fields in decoded.items() if "profiles" not in fields}
     ordered: dict[str, Service] = {}
     while len(ordered) < len(found):
         ready = [

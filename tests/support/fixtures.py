@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import engines
 from tests.support.ports import unused_port
+from tests.support.redis import RedisServer, redis_server
 from tests.support.servers import Emulators, Engine, Gateways
 
 
@@ -43,3 +44,17 @@ def llama_server() -> Iterator[Engine]:
     """One real llama.cpp server for the whole session."""
     with engines.llama() as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def redis_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One redis-server for the session."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(redis_session: RedisServer) -> RedisServer:
+    """A redis-server that is well and empty."""
+    redis_session.flush()
+    return redis_session

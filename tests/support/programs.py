@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTING_GUIDE = ROOT / "docs" / "testing.md"
 OPTIONAL_HEADING = "## Optional in CI"
 
-PACKAGES = {"chromium": "chromium", "node": "nodejs", "npm": "npm", "redis-server": "redis-server"}
+PACKAGES = {"chromium": "chromium", "node": "nodejs", "npm": "npm", "redis-cli": "redis-tools"}
 """Debian's package of each program, for the message."""
 
 

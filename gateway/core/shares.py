@@ -1,0 +1,161 @@
+"""How the gateways divide an engine among themselves: who should have how much of it, and who gives and takes now.
+
+Rules of this file:
+
+1. An engine's capacity is two numbers, sequences and tokens of KV memory; both are divided by the same rule.
+2. The parts that should be (`targets`) are whole numbers whose sum is the engine's capacity: first everybody a reserve,
+   so that a first arrival starts at once, then what each wants, by max-min with the tenants that wait there as
+   weights, then what is left, equally.
+3. Nothing moves without need. Somebody is hungry who wants more than he holds and should have more. Who holds more
+   than he should gives the hungry what they lack, and never what his running legs hold.
+4. Everybody computes this from the same lines, so all agree without being told. Where their lines differ, the ledger
+   (`ledger.py`) keeps the sum right.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+RESERVE: Final = 4  # a gateway that wants nothing keeps one part in so many of its equal share
+
+
+class Amount(NamedTuple):
+    """A part of an engine: sequences, and tokens of KV memory (0 where nobody knows how much there is)."""
+
+    seats: int = 0
+    tokens: int = 0
+
+
+NOTHING: Final = Amount()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one gateway says of itself at one engine.
+
+    `held`: what it may use; `used`: what its legs hold; `want`: what it could use now, `used` included; `must`: tokens
+    that the next of its waiting jobs needs at once; `whole`: the engine as that gateway believes it to be; `weight`: of
+    the tenants that wait there. `gone`: the gateway is silent and its lease has run out; what is held is what its legs
+    may still hold.
+    """
+
+    held: Amount = NOTHING
+    used: Amount = NOTHING
+    want: Amount = NOTHING
+    whole: Amount = NOTHING
+    must: int = 0
+    weight: float = 1.0
+    gone: bool = False
+
+
+def whole_of(lines: Mapping[str, Line]) -> Amount:
+    """The engine's capacity: where the gateways differ, the least that one of those alive believes."""
+    alive = [line.whole for line in lines.values() if not line.gone]
+    return Amount(min((each.seats for each in alive), default=0), min((each.tokens for each in alive), default=0))
+
+
+def targets(lines: Mapping[str, Line]) -> dict[str, Amount]:
+    """What each living gateway should hold of the engine; sums to what the gone have left of it."""
+    whole = whole_of(lines)
+    alive = {name: line for name, line in sorted(lines.items()) if not line.gone}
+    seats = whole.seats - sum(line.held.seats for line in lines.values() if line.gone)
+    tokens = whole.tokens - sum(line.held.tokens for line in lines.values() if line.gone)
+    weights = {name: line.weight for name, line in alive.items()}
+    by_seats = _divide(max(0, seats), {name: line.want.seats for name, line in alive.items()}, weights)
+    by_tokens = _divide(max(0, tokens), {name: line.want.tokens for name, line in alive.items()}, weights)
+    _make_room(by_tokens, {name: line.must for name, line in alive.items()})
+    return {name: Amount(by_seats[name], by_tokens[name]) for name in alive}
+
+
+def next_held(me: str, lines: Mapping[str, Line]) -> Amount:
+    """What `me` should ask to hold now, given everybody's lines; below what it holds: it gives the difference back."""
+    should = targets(lines)
+    whole = whole_of(lines)
+    gone = [line.held for line in lines.values() if line.gone]
+    alive = {name: lines[name] for name in should}
+    seats = {
+        name: _Claim(line.held.seats, line.used.seats, line.want.seats, should[name].seats)
+        for name, line in alive.items()
+    }
+    tokens = {
+        name: _Claim(line.held.tokens, line.used.tokens, line.want.tokens, should[name].tokens)
+        for name, line in alive.items()
+    }
+    return Amount(
+        _move(me, seats, whole.seats - sum(each.seats for each in gone)),
+        _move(me, tokens, whole.tokens - sum(each.tokens for each in gone)),
+    )
+
+
+class _Claim(NamedTuple):
+    """One gateway's numbers in one measure, and what it should hold."""
+
+    held: int
+    used: int
+    want: int
+    should: int
+
+    def lacks(self, reserve: int) -> int:
+        """What it should have more, and could use."""
+        return max(0, min(self.should, max(self.want, reserve)) - self.held)
+
+    @property
+    def spare(self) -> int:
+        """What it could give."""
+        return max(0, self.held - max(self.used, self.should))
+
+
+def _reserve(total: int, count: int) -> int:
+    """What everybody keeps, whatever it wants."""
+    return max(total // (RESERVE * count), min(1, total // count))
+
+
+def _divide(total: int, wants: Mapping[str, int], weights: Mapping[str, float]) -> dict[str, int]:
+    """Whole parts of `total`: reserves, weighted max-min up to the wants, the rest equally; O(gateways squared)."""
+    count = len(wants)
+    if not count:
+        return {}
+    reserve = _reserve(total, count)
+    parts = dict.fromkeys(wants, float(reserve))
+    left = float(total - reserve * count)
+    hungry = {name for name, want in wants.items() if want > reserve}
+    while hungry and left > 1e-9:
+        weight = sum(weights[name] for name in sorted(hungry))
+        step = min(left / weight, *((wants[name] - parts[name]) / weights[name] for name in hungry))
+        for name in hungry:
+            parts[name] += step * weights[name]
+        left -= step * weight
+        hungry = {name for name in hungry if wants[name] - parts[name] > 1e-9}
+    whole = {name: int(part + left / count + 1e-9) for name, part in parts.items()}
+    short = total - sum(whole.values())
+    for name in sorted(whole, key=lambda name: (whole[name] - parts[name], name))[:short]:
+        whole[name] += 1
+    return whole
+
+
+def _make_room(parts: dict[str, int], musts: Mapping[str, int]) -> None:
+    """Let the first gateway whose next job is larger than its part have what that needs, or it would never start."""
+    starving = next((name for name in sorted(parts) if musts[name] > parts[name]), None)
+    if starving is None:
+        return
+    lacks = min(musts[starving], sum(parts.values())) - parts[starving]
+    for name in sorted(parts, key=lambda name: -parts[name]):
+        if name != starving:
+            given = min(parts[name], lacks)
+            parts[name] -= given
+            parts[starving] += given
+            lacks -= given
+
+
+def _move(me: str, claims: Mapping[str, _Claim], total: int) -> int:
+    """What `me` should hold next of `total`."""
+    mine = claims[me]
+    reserve = _reserve(max(0, total), len(claims))
+    if mine.lacks(reserve):
+        return mine.should
+    free = max(0, total - sum(claim.held for claim in claims.values()))
+    lacking = sum(claim.lacks(reserve) for claim in claims.values()) - free
+    if lacking > 0 and mine.spare:
+        offered = sum(claim.spare for claim in claims.values())
+        return mine.held - min(mine.spare, -(-lacking * mine.spare // offered))
+    return mine.held if lacking > 0 else max(mine.held, min(mine.should, mine.held + free))

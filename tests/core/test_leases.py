@@ -1,0 +1,211 @@
+"""Leases: seats follow demand, what runs stays, and what is lost comes back."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.leases import Holder
+from gateway.core.ledger import Ledger
+from gateway.core.shares import Amount, Line, next_held, targets
+
+WHOLE = Amount(16, 16_000)
+ENGINE = "engine-1"
+TTL_S = 5.0
+
+
+def line(
+    want: int = 0, *, held: int = 0, used: int = 0, whole: Amount = WHOLE, weight: float = 1.0, gone: bool = False
+) -> Line:
+    """A line with 1000 tokens for each sequence."""
+    given, legs, wish = (Amount(n, 1000 * n) for n in (held, used, want))
+    return Line(given, legs, wish, whole, weight=weight, gone=gone)
+
+
+class Site:
+    """One ledger and its gateways, who hear each other at once."""
+
+    def __init__(self, count: int) -> None:
+        self.now = 100.0
+        self.ledger = Ledger()
+        self.holders = [Holder(f"g{number}", TTL_S) for number in range(count)]
+        self.wants = dict.fromkeys((h.me for h in self.holders), 0)
+        self.used = dict.fromkeys((h.me for h in self.holders), 0)
+        self.boot = "a"
+
+    def sync(self, holder: Holder) -> None:
+        used = self.used[holder.me]
+        request = holder.request(self.now, {ENGINE: line(max(used, self.wants[holder.me]), used=used)})
+        holder.answered(request, self.ledger.sync(request, self.boot), self.now)
+
+    def rounds(self, count: int, holders: list[Holder] | None = None, step_s: float = 0.05) -> None:
+        for _ in range(count):
+            for holder in self.holders if holders is None else holders:
+                self.sync(holder)
+            self.now += step_s
+
+    def settle(self) -> None:
+        self.rounds(int(TTL_S / 0.5) + 3, step_s=0.5)
+
+    def usable(self) -> list[int]:
+        return [holder.usable(ENGINE, self.now).seats for holder in self.holders]
+
+
+# ---- division
+
+
+def test_a_lone_gateway_gets_everything_once_the_book_is_settled() -> None:
+    site = Site(1)
+    site.rounds(1)
+    assert site.usable() == [0]  # the book may be a lost one: others may hold something
+    site.settle()
+    assert site.usable() == [16]
+
+
+def test_who_waits_gets_more_and_who_idles_keeps_a_reserve() -> None:
+    site = Site(2)
+    site.settle()
+    site.wants["g1"] = 40
+    site.rounds(4)
+    assert site.usable() == [2, 14]
+    site.wants.update(g0=40, g1=0)
+    site.rounds(4)
+    assert site.usable() == [14, 2]
+
+
+def test_what_runs_is_not_given_away() -> None:
+    site = Site(2)
+    site.wants["g0"] = 40
+    site.settle()
+    site.used["g0"] = 14
+    site.wants["g1"] = 40
+    site.rounds(4)
+    assert site.usable() == [14, 2]
+    site.used["g0"] = 9
+    site.rounds(4)
+    assert site.usable() == [9, 7]
+
+
+def test_weights_are_the_tenants_who_wait() -> None:
+    lines = {"a": line(40, weight=1.0), "b": line(40, weight=3.0)}
+    assert {name: amount.seats for name, amount in targets(lines).items()} == {"a": 5, "b": 11}
+
+
+def test_a_job_larger_than_its_gateway_s_part_gets_room() -> None:
+    lines = {"a": Line(want=Amount(1, 12_000), whole=WHOLE, must=12_000), "b": line(40)}
+    assert targets(lines)["a"].tokens == 12_000
+
+
+AMOUNTS = st.builds(Amount, st.integers(0, 200), st.integers(0, 200_000))
+LINES = st.builds(
+    Line,
+    AMOUNTS,
+    AMOUNTS,
+    AMOUNTS,
+    st.builds(Amount, st.integers(0, 64), st.integers(0, 64_000)),
+    st.integers(0, 100_000),
+    st.floats(0.1, 100.0),
+    st.booleans(),
+)
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), LINES, min_size=1))
+def test_targets_are_whole_parts_of_what_is_there(lines: dict[str, Line]) -> None:
+    found = targets(lines)
+    alive = [each.whole for each in lines.values() if not each.gone]
+    if alive:
+        seats = min(each.seats for each in alive) - sum(each.held.seats for each in lines.values() if each.gone)
+        assert sum(amount.seats for amount in found.values()) == max(0, seats)
+    for name in found:
+        asked = next_held(name, lines)
+        assert asked.seats >= min(lines[name].held.seats, lines[name].used.seats)
+
+
+# ---- what is lost
+
+
+def test_a_silent_gateway_is_buried_after_its_lease_and_its_legs_are_waited_for() -> None:
+    site = Site(2)
+    alive = site.holders[1]
+    site.wants["g0"] = 40
+    site.settle()
+    site.used["g0"] = 14
+    site.rounds(1)
+    site.wants["g1"] = 40
+    site.rounds(12, [alive], step_s=0.5)
+    assert site.usable() == [0, 2]  # its legs may still run at the engine
+    for running in (5, 5, 3):
+        alive.seen(ENGINE, running)
+    site.rounds(2, [alive])
+    assert alive.usable(ENGINE, site.now).seats == 11
+    for _ in range(3):
+        alive.seen(ENGINE, 0)
+    site.rounds(2, [alive])
+    assert alive.usable(ENGINE, site.now).seats == 16
+
+
+def test_a_buried_gateway_that_comes_back_gets_a_part_again() -> None:
+    site = Site(2)
+    back, alive = site.holders
+    site.settle()
+    site.rounds(16, [alive], step_s=0.5)
+    assert site.ledger.members["g0"].gone
+    site.rounds(6)
+    assert not site.ledger.members["g0"].gone
+    assert back.usable(ENGINE, site.now).seats >= 2
+
+
+def test_a_book_that_is_lost_is_written_again_and_gives_nothing_until_it_is_settled() -> None:
+    site = Site(2)
+    site.settle()
+    site.wants.update(g0=40, g1=40)
+    site.rounds(4)
+    before = site.usable()
+    assert sum(before) == 16
+    site.ledger.epoch = ""
+    site.rounds(4)
+    assert site.usable() == before
+    newcomer = Holder("g9", TTL_S)
+    site.holders.append(newcomer)
+    site.wants["g9"] = site.used["g9"] = 0
+    site.rounds(4)
+    assert site.usable() == [*before, 0]
+    site.settle()
+    site.rounds(4)
+    assert min(site.usable()) > 0
+    assert sum(site.usable()) <= 16
+
+
+def test_without_a_ledger_gateways_keep_each_other_s_leases_alive() -> None:
+    site = Site(2)
+    site.settle()
+    a, b = site.holders
+    before = site.usable()
+    for _ in range(40):
+        site.now += 0.5
+        for asker, other in ((a, b), (b, a)):
+            if other.me in asker.asks(site.now) and other.vouches_for(asker.me, asker.epoch, site.now):
+                asker.vouched(other.me, site.now)
+    assert site.usable() == before
+
+
+def test_who_reaches_nobody_starts_nothing_new() -> None:
+    site = Site(2)
+    site.settle()
+    site.now += 0.95 * TTL_S
+    assert site.usable() == [0, 0]
+
+
+def test_a_lone_gateway_goes_on_without_the_ledger() -> None:
+    site = Site(1)
+    site.settle()
+    site.now += 1000 * TTL_S
+    assert site.usable() == [16]
+
+
+def test_who_leaves_gives_everything_back() -> None:
+    site = Site(2)
+    site.settle()
+    leaving, staying = site.holders
+    site.ledger.sync(leaving.request(site.now, {}, leaves=True), site.boot)
+    site.wants["g1"] = 16
+    site.rounds(2, [staying])
+    assert staying.usable(ENGINE, site.now).seats == 16

@@ -1,0 +1,172 @@
+"""Many readers of two gateways that share a Redis, while something is killed, frozen, emptied or cut off."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from tests.e2e.test_coming_back import OPT_IN, Heard, ask, events
+from tests.support.raw import CHAT
+from tests.support.redis import RedisServer
+from tests.support.relay import Relay
+from tests.support.servers import Emulators, Gateway, Gateways
+from tests.support.waiting import eventually
+
+STREAMS = int(os.environ.get("TEST_CHAOS_STREAMS", "12"))
+PAUSE_S = float(os.environ.get("TEST_CHAOS_PAUSE_S", "3"))
+PROMPTS = 6
+TOKENS = 300
+TTL_S = 3.0
+BACK_S = 0.1
+
+
+@dataclass
+class Reader:
+    """Who reads one stream to its end, wherever it can be read."""
+
+    number: int
+    heard: Heard = field(default_factory=Heard)
+    breaks: int = 0
+    longest_s: float = 0.0  # between a break and the next event
+    refusals: list[str] = field(default_factory=list)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)  # it has read on after a break
+    _broken_at: float | None = None
+    _leaving: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def leave(self) -> None:
+        """Break the connection, as a reader does who hears nothing more."""
+        self._leaving.set()
+
+    async def read(self, houses: Sequence[httpx2.AsyncClient]) -> None:
+        """Begin at one gateway; after each break come back, to each in turn."""
+        turn = self.number
+        while not self.heard.done:
+            with suppress(httpx2.TransportError, httpx2.StreamError):
+                await self._until_left(houses[turn % len(houses)])
+            if not self.heard.done:
+                self.breaks += 1
+                self._broken_at = self._broken_at or time.monotonic()
+                turn += 1
+                await asyncio.sleep(BACK_S)
+
+    async def _until_left(self, http: httpx2.AsyncClient) -> None:
+        reading = asyncio.create_task(self._once(http))
+        leaving = asyncio.create_task(self._leaving.wait())
+        await asyncio.wait((reading, leaving), return_when=asyncio.FIRST_COMPLETED)
+        self._leaving.clear()
+        leaving.cancel()
+        if reading.done():
+            reading.result()
+        reading.cancel()
+        await asyncio.gather(reading, leaving, return_exceptions=True)
+
+    async def _once(self, http: httpx2.AsyncClient) -> None:
+        heard = self.heard
+        path = f"/v1/streams/{heard.stream_id}"
+        request: dict[str, Any] = {"method": "GET", "url": path, "headers": {"last-event-id": str(heard.last)}}
+        if not heard.stream_id:
+            body = ask(self.number % PROMPTS, max_tokens=TOKENS)
+            request = {"method": "POST", "url": CHAT, "json": body, "headers": OPT_IN}
+        async with http.stream(**request) as response:
+            if response.status_code != httpx2.codes.OK:
+                self.refusals.append(f"{response.status_code} {(await response.aread())[:200]!r}")
+                return
+            heard.stream_id = response.headers["x-stream-id"]
+            async for event in events(response):
+                before = heard.last
+                heard.take(event)
+                if heard.last > before and self._broken_at is not None:
+                    self.longest_s = max(self.longest_s, time.monotonic() - self._broken_at)
+                    self._broken_at = None
+                    self.moved.set()
+
+
+@dataclass
+class Scene:
+    """Everything that can be broken. `relay` lies between the second gateway and Redis."""
+
+    redis: RedisServer
+    relay: Relay
+    engines: list[Any]
+    houses: list[Gateway]
+    clients: list[httpx2.AsyncClient]
+    expected: list[str]
+
+    @asynccontextmanager
+    async def reading(self, count: int = STREAMS) -> AsyncIterator[list[Reader]]:
+        """Readers in the middle of their streams; behind the block all of them must come to the right end."""
+        readers = [Reader(number) for number in range(count)]
+        tasks = [asyncio.create_task(reader.read(self.clients)) for reader in readers]
+        try:
+            await eventually(lambda: all(reader.heard.last > 30 for reader in readers), timeout=60.0)
+            assert not any(reader.heard.done for reader in readers), "too quick to be broken"
+            yield readers
+            async with asyncio.timeout(90.0):
+                await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        wrong = [one for one in readers if one.heard.text != self.expected[one.number % PROMPTS]]
+        worst = max(reader.longest_s for reader in readers)
+        breaks = sum(reader.breaks for reader in readers)
+        print(f"{count - len(wrong)} of {count} exact, {breaks} breaks, longest {worst:.2f} s")
+        assert not wrong, [(one.number, one.heard.last, one.refusals) for one in wrong]
+        assert worst < TTL_S + 2.0, [(one.number, one.longest_s, one.refusals) for one in readers]
+
+    def metric(self, house: int, name: str) -> float:
+        """What a gateway says of itself."""
+        return self.houses[house].metrics().value(name)
+
+    async def available(self) -> None:
+        """Until every gateway has its Redis again."""
+
+        async def all_there() -> bool:
+            values = [await asyncio.to_thread(self.metric, n, "andante_redis_available") for n in range(2)]
+            return values == [1.0, 1.0]
+
+        await eventually(all_there, timeout=15.0)
+
+    async def logs_are_there(self, count: int) -> None:
+        """Until Redis has so many streams' logs, again."""
+
+        async def there() -> bool:
+            return await asyncio.to_thread(self.redis.count, "andante:stream:*:log:*") >= count
+
+        await eventually(there, timeout=15.0)
+
+    async def lasting(self) -> None:
+        """How long a disturbance lasts."""
+        await asyncio.sleep(PAUSE_S)
+
+
+@asynccontextmanager
+async def scene(emulator: Emulators, gateway: Gateways, redis: RedisServer, relay: Relay) -> AsyncIterator[Scene]:
+    """Two engines, two gateways; what each prompt's answer should be."""
+    engines = [await asyncio.to_thread(emulator, speed=0.2) for _ in range(2)]
+    urls = [redis.url, f"redis://127.0.0.1:{relay.port}/0"]
+    pool = {"queue": {"max_jobs_per_tenant": 1000}}
+    houses = [await asyncio.to_thread(gateway, engines, pool=pool, redis={"url": url, "ttl_s": TTL_S}) for url in urls]
+    async with AsyncExitStack() as stack:
+        limits = httpx2.Limits(max_connections=1000)
+        clients = [
+            await stack.enter_async_context(
+                httpx2.AsyncClient(
+                    base_url=house.url, headers=houses[0].headers, timeout=30.0, trust_env=False, limits=limits
+                )
+            )
+            for house in houses
+        ]
+
+        async def known() -> bool:
+            return (await clients[1].get("/v1/models")).status_code == httpx2.codes.OK
+
+        await eventually(known)
+        whole = [Reader(number) for number in range(PROMPTS)]
+        await asyncio.gather(*(reader.read(clients[:1]) for reader in whole))
+        yield Scene(redis, relay, engines, houses, clients, [reader.heard.text for reader in whole])

@@ -1,0 +1,239 @@
+"""Gateways that share a pool: rounds made by hand, over the store in memory, on a clock that stands still."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from gateway.clock import ManualClock
+from gateway.core.job import JobSpec
+from gateway.core.leases import Holder
+from gateway.core.ledger import Reply, Request
+from gateway.engines.base import Engine, EngineFacts, EngineSettings
+from gateway.errors import EngineFailed, Unavailable
+from gateway.runtime.registry import Registry
+from gateway.runtime.sharing import Sharing
+from gateway.stores.memory_share import MemoryShare
+from gateway.stores.share import Message
+from tests.runtime.fakes import FakeEngine, Watcher, make_pool
+
+TTL_S = 3.0
+
+
+class Flaky(MemoryShare):
+    """A store whose answers may be lost: `fails` is how, before the exchange ("away") or after it ("lost")."""
+
+    fails = ""
+
+    async def exchange(self, request: Request, message: Message | None) -> Reply:
+        if self.fails == "away":
+            raise Unavailable("away")
+        reply = await super().exchange(request, message)
+        if self.fails == "lost":
+            raise Unavailable("the answer is lost")
+        return reply
+
+
+class Member:
+    """One gateway."""
+
+    def __init__(self, name: str, store: MemoryShare, clock: ManualClock) -> None:
+        self.clock = clock
+        self.watcher = Watcher()
+        self.engine = FakeEngine("a", max_running=8)
+        self.pool = make_pool([self.engine], self.watcher)
+        self.made: list[str] = []
+        holder = Holder(name, TTL_S)
+        registry = Registry(self.pool, holder, clock, self.make, self.drain)
+        self.sharing = Sharing(holder, self.pool, store, registry, clock, self.watcher)
+        self.jobs = 0
+
+    def make(self, settings: EngineSettings) -> Engine:
+        self.made.append(settings.id)
+        engine = FakeEngine(settings.id)
+        engine.settings = settings
+        return engine
+
+    def drain(self, engine_id: str) -> None:
+        self.pool.drain(engine_id)
+
+    def ask(self, tenant: str, jobs: int) -> None:
+        """Jobs of ten tokens arrive."""
+        for _ in range(jobs):
+            self.jobs += 1
+            self.pool.scheduler.add(JobSpec(f"j{self.jobs}", tenant, 10), self.clock.now())
+
+    def plan(self) -> int:
+        """How many jobs start."""
+        return len(self.pool.scheduler.plan(self.clock.now()).start)
+
+    @property
+    def seats(self) -> int:
+        return self.pool.slots[0].capacity().max_running
+
+    def counter(self, tenant: str) -> float:
+        return self.pool.scheduler.counters.snapshot().charges.get(tenant, 0.0)
+
+
+@asynccontextmanager
+async def _running(members: Sequence[Member]) -> AsyncIterator[None]:
+    """Their pools run: engines may come and go."""
+    tasks = [asyncio.create_task(member.pool.run(lambda: None)) for member in members]
+    await asyncio.gather(*(member.pool.asked.wait() for member in members))
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Site:
+    """Gateways over one store; everybody has been answered, and the engine is well."""
+
+    def __init__(self, count: int) -> None:
+        self.clock = ManualClock(100.0)
+        self.store = Flaky()
+        self.members = [Member(f"g{number}", self.store, self.clock) for number in range(count)]
+
+    async def rounds(self, count: int, members: list[Member] | None = None, step_s: float = 0.05) -> None:
+        for _ in range(count):
+            for member in self.members if members is None else members:
+                await member.sharing._step(self.clock.now())
+            self.clock.advance(step_s)
+
+    async def begin(self) -> None:
+        for member in self.members:
+            await member.pool._probe(member.pool.slots[0], lambda: None)
+        await self.rounds(12, step_s=TTL_S / 8)
+
+
+async def test_seats_go_where_jobs_wait_and_never_twice() -> None:
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    assert a.seats + b.seats <= 8
+    a.ask("t", 20)
+    await site.rounds(6)
+    assert (a.seats, b.seats) == (7, 1)
+    assert a.plan() == 7
+    b.ask("t", 20)
+    await site.rounds(6)
+    assert (a.seats, b.seats) == (7, 1)  # what runs is not taken away
+
+
+async def test_charges_reach_the_others_once_also_when_an_answer_is_lost() -> None:
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    for fails in ("lost", "away", "lost", ""):
+        site.store.fails = fails
+        a.ask("t", 1)
+        assert a.plan() == 1
+        await site.rounds(1, [a])
+    await site.rounds(4)
+    assert (a.counter("t"), b.counter("t")) == (40.0, 40.0)
+    assert (await site.store.sums()).charges == {"t": 40.0}
+
+
+async def test_who_comes_later_reads_what_was_charged() -> None:
+    site = Site(2)
+    await site.begin()
+    site.members[0].ask("t", 2)
+    assert site.members[0].plan() == 2
+    await site.rounds(3)
+    late = Member("g9", site.store, site.clock)
+    await site.rounds(3, [late])
+    assert late.counter("t") == 20.0
+
+
+async def test_a_store_that_lost_everything_is_told_again() -> None:
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    for member, tenant in ((a, "s"), (b, "t")):
+        member.ask(tenant, 1)
+        assert member.plan() == 1
+    await site.rounds(4)
+    seats = [a.seats, b.seats]
+    empty = Flaky()
+    site.store._ledger, site.store._charges, site.store._numbers = empty._ledger, {}, {}
+    await site.rounds(40)
+    assert (await site.store.sums()).charges == {"s": 10.0, "t": 10.0}
+    assert (a.counter("s"), b.counter("s"), a.counter("t"), b.counter("t")) == (10.0,) * 4
+    assert sum(seats) <= 8
+    assert a.seats + b.seats <= 8
+
+
+async def test_without_the_store_the_last_part_holds_for_a_lease_s_time() -> None:
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    before = a.seats
+    site.store.fails = "away"
+    await site.rounds(8, step_s=TTL_S / 10)
+    assert a.seats == before
+    await site.rounds(3, step_s=TTL_S / 10)
+    assert (a.seats, b.seats) == (0, 0)
+    site.store.fails = ""
+    await site.rounds(12, step_s=TTL_S / 8)
+    assert a.seats + b.seats <= 8
+    assert min(a.seats, b.seats) > 0
+
+
+async def test_one_probe_serves_all() -> None:
+    site = Site(2)
+    await site.begin()
+    for member in site.members:
+        await member.pool._probe(member.pool.slots[0], lambda: None)
+    await site.rounds(2, step_s=0.0)
+    probers = [m for m in site.members if m.sharing._registry.probes("a")]
+    assert len(probers) == 1
+    other = next(m for m in site.members if m is not probers[0])
+    probers[0].engine.facts = EngineFailed("broken")
+    for _ in range(3):
+        await probers[0].pool._probe(probers[0].pool.slots[0], lambda: None)
+        await site.rounds(2)
+    assert [str(state) for _, state in other.watcher.states] == ["ready", "down"]
+    probers[0].engine.facts = EngineFacts(running=0)
+    await probers[0].pool._probe(probers[0].pool.slots[0], lambda: None)
+    await site.rounds(2)
+    assert [str(state) for _, state in other.watcher.states] == ["ready", "down", "ready"]
+
+
+async def test_an_engine_that_nobody_reports_is_probed_here() -> None:
+    site = Site(2)
+    await site.begin()
+    site.clock.advance(1000.0)
+    assert all(member.sharing._registry.probes("a") for member in site.members)
+
+
+async def test_what_an_administrator_changes_holds_everywhere() -> None:
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    async with _running([a, b]):
+        new = FakeEngine("new")
+        new.settings = replace(new.settings, url="http://another")
+        a.pool.add(new)
+        a.pool.drain("a")
+        await site.rounds(3)
+        assert b.made == ["new"]
+        assert b.pool.slots[0].draining
+        await a.pool.remove("a")
+        await site.rounds(3)
+        assert [slot.id for slot in b.pool.slots] == ["new"]
+        late = Member("g9", site.store, site.clock)
+        async with _running([late]):
+            await site.rounds(3, [late])
+            assert [slot.id for slot in late.pool.slots] == ["new"]
+
+
+async def test_who_leaves_is_missed_by_nobody() -> None:
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    await a.sharing.leave()
+    b.ask("t", 20)
+    await site.rounds(4, [b])
+    assert b.seats == 8
+    assert b.watcher.share is not None
+    assert b.watcher.share.others == ()
