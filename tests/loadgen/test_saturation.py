@@ -1,6 +1,8 @@
 """The search for the highest load: brackets, bisects, and says when there is nothing to find."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.pace import Pace
+from gateway.emulator.profiles import PROFILES
+from loadgen.cli import main
 from loadgen.saturation import Goal, GoalError, readers, saturate
+from loadgen.simulate import engines_of
 from loadgen.workload import Request, Workload
 
 GOAL = Goal.of("avg_qoe>=0.95")
@@ -60,3 +65,28 @@ def test_readers_at_once() -> None:
 
     assert readers(Workload("w", requests)) == pytest.approx(2.1)
     assert readers(Workload("w", ())) == 0.0
+
+
+def test_seats_of_an_engine() -> None:
+    """PROFILE[:SEATS][xN]; no seat and no engine are refused."""
+    first, second, third = engines_of("a100x8-moe:16x2, a10g-7b")
+
+    assert (first.max_num_seqs, second, third) == (16, first, PROFILES["a10g-7b"])
+    for text in ("a10g-7b:0", "a10g-7bx0", "a10g-7b:", "no-such"):
+        with pytest.raises(ValueError, match="PROFILE"):
+            engines_of(text)
+
+
+def test_policies_on_a_virtual_clock(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both policies have a curve and a sentence; without a server and without an engine there is nothing to do."""
+    out, figure = tmp_path / "out.json", tmp_path / "curve.svg"
+    words = ["saturate", "--scenario", "chat_readers", "--set", "duration_s=20", "--set", "period_s=20"]
+    bounds = ["--low", "0.5", "--high", "4", "--steps", "1", "--json", str(out), "--svg", str(figure)]
+    assert main([*words, "--engine", "a100x8-moe:4", *bounds]) == 0
+    policies = json.loads(out.read_text())["policies"]
+
+    assert set(policies) == {"fcfs", "fair_qoe"}
+    assert all(each["kept"] is not None and len(each["load_curve"]) > 1 for each in policies.values())
+    assert capsys.readouterr().out.count("holds up to") == 2
+    assert figure.read_text().startswith("<?xml")
+    assert main(words) == 1
