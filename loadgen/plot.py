@@ -5,6 +5,7 @@ which most people with a colour vision deficiency can tell apart; line styles di
 """
 
 import io
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def service_over_time(records: Sequence[JobRecord], *, window_s: float | None = 
     largest = sorted(got, key=lambda name: -float(got[name].sum()))
     figure, axes = _axes("time (s)", "service (tokens, output twice, per s)")
     middles = (edges[:-1] + edges[1:]) / 2
-    for number, name in enumerate(sorted(largest[:MOST_TENANTS])):
+    for number, name in enumerate(sorted(largest[:MOST_TENANTS], key=_natural)):
         axes.plot(middles, got[name], label=name, **_look(number))
     if len(largest) > MOST_TENANTS:
         rest = sum(got[name] for name in largest[MOST_TENANTS:])
@@ -75,7 +76,7 @@ def service_over_time(records: Sequence[JobRecord], *, window_s: float | None = 
 def ttft_by_tenant(runs: Mapping[str, Sequence[JobRecord]]) -> Figure:
     """Mean time to the first token of each tenant, a bar for each run; of many tenants those with most jobs."""
     counts = Counter(record.client for records in runs.values() for record in records)
-    tenants = sorted(name for name, _ in counts.most_common(MOST_BARS))
+    tenants = sorted((name for name, _ in counts.most_common(MOST_BARS)), key=_natural)
     figure, axes = _axes("", "mean time to first token (s)")
     width = 0.8 / max(1, len(runs))
     for number, (name, records) in enumerate(runs.items()):
@@ -193,6 +194,11 @@ def _legend(axes: Axes) -> None:
     """Beside the lines and never over them; none where nothing is named."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small")
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """As people sort: m2 before m12."""
+    return [(word, int(digits or 0)) for word, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _columns(points: Curve) -> tuple[list[float], list[float]]:

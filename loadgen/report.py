@@ -62,8 +62,10 @@ def figures_of(policies: Mapping[str, Any], records: Mapping[str, Sequence[JobRe
     if records:
         figures["Quality of experience"] = plot.qoe_distribution(records)
         figures["Time to first token"] = plot.ttft_distribution(records)
-        figures["Time to first token per tenant"] = plot.ttft_by_tenant(records)
-    for name, jobs in records.items():
+    tenants = {name: jobs for name, jobs in records.items() if len({job.client for job in jobs}) < len(jobs)}
+    if tenants:  # nothing is to be told of tenants where everybody comes once
+        figures["Time to first token per tenant"] = plot.ttft_by_tenant(tenants)
+    for name, jobs in tenants.items():
         figures[f"Service per tenant, {name}"] = plot.service_over_time(jobs)
     gaps = {name: each["gap_series"] for name, each in policies.items() if each.get("gap_series")}
     if gaps:

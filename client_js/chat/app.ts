@@ -5,7 +5,7 @@ import { Answer } from "./answer.ts";
 import { type Settings, saveSettings } from "./settings.ts";
 import { Sidebar } from "./sidebar.ts";
 import { type Conversation, newConversation, type Store, type Turn } from "./store.ts";
-import { assistantTurn, type TurnActs, userTurn } from "./turns.ts";
+import { type AssistantTurn, assistantTurn, type TurnActs, userTurn } from "./turns.ts";
 import { atEnd, byId, el } from "./ui.ts";
 
 const SAVE_MS = 1000;
@@ -137,12 +137,12 @@ export class App {
 
   #run(turn: Turn, begin: (answer: Answer) => void): void {
     const conversation = this.#conversation;
-    const { element, places } = assistantTurn(turn, this.#acts);
-    this.#element = element;
+    const shown = assistantTurn(turn, this.#acts);
+    this.#element = shown.element;
     this.#answering = conversation;
-    this.#answer = new Answer(turn, this.#settings, this.#gateway(), places, {
+    this.#answer = new Answer(turn, this.#settings, this.#gateway(), shown.places, {
       changed: () => this.#changed(),
-      ended: () => this.#ended(turn, element),
+      ended: () => this.#ended(turn, shown),
     });
     this.#save(conversation);
     this.show();
@@ -158,16 +158,12 @@ export class App {
     return this.#answering === this.#conversation && this.#sticks;
   }
 
-  #ended(turn: Turn, element: HTMLElement): void {
+  #ended(turn: Turn, { places, settle }: AssistantTurn): void {
     const follow = this.#follow;
-    const text = element.querySelector<HTMLElement>(".text");
-    const strip = element.querySelector(".strip");
-    const finished = assistantTurn(turn, this.#acts, text ?? undefined);
-    if (strip) finished.places.strip.append(strip);
-    if (turn.status === "done") finished.places.note.replaceChildren(); // the strip says it
+    settle();
+    if (turn.status === "done") places.note.replaceChildren(); // the strip says it
     if (this.#answering) this.#save(this.#answering);
     this.#answer = this.#answering = this.#element = null;
-    element.replaceWith(finished.element);
     if (follow) this.#log.scrollTop = this.#log.scrollHeight;
     this.#sidebar.show(this.#store.all(), this.#conversation.id);
     this.#buttons();

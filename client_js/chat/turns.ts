@@ -45,32 +45,37 @@ function edit(article: HTMLElement, turn: Turn, acts: TurnActs): void {
   area.focus();
 }
 
-/** A turn of the model's: empty while it runs, an answer draws into its places. `drawn` is its text, where that is done. */
-export function assistantTurn(
-  turn: Turn,
-  acts: TurnActs,
-  drawn?: HTMLElement,
-): { element: HTMLElement; places: Places } {
-  const places = {
-    text: drawn ?? el("div", { class: "text markdown", dir: "auto" }),
-    note: el("p", { class: turn.status === "failed" ? "note error" : "note" }),
-    strip: el("div"),
-  };
+/** A turn of the model's on the page: empty while it runs, an answer draws into its places. */
+export interface AssistantTurn {
+  readonly element: HTMLElement;
+  readonly places: Places;
+  /** It runs no more. What is drawn stays where it is: a long answer that moved would all be laid out again. */
+  readonly settle: () => void;
+}
+
+export function assistantTurn(turn: Turn, acts: TurnActs): AssistantTurn {
+  const places = { text: el("div", { class: "text markdown", dir: "auto" }), note: el("p"), strip: el("div") };
   const tools = el("div", { class: "tools" });
   const element = el("article", { class: "turn assistant", "aria-label": "Answer" }, places.text);
   element.append(places.note, places.strip, tools);
-  if (turn.status === "running") {
-    element.setAttribute("aria-busy", "true");
-    tools.append(button("Show all now", acts.skip, { class: "small" }));
-  } else {
-    if (!drawn) draw(turn.text, places.text);
+  const settle = () => {
+    element.removeAttribute("aria-busy");
+    places.note.className = turn.status === "failed" ? "note error" : "note";
     places.note.textContent = turn.note ?? "";
-    tools.append(
+    tools.replaceChildren(
       button("Copy", () => void copy(turn.text), { class: "small" }),
       button(turn.status === "failed" ? "Try again" : "Regenerate", () => acts.regenerate(turn), { class: "small" }),
     );
+  };
+  if (turn.status === "running") {
+    element.setAttribute("aria-busy", "true");
+    places.note.className = "note";
+    tools.append(button("Show all now", acts.skip, { class: "small" }));
+  } else {
+    draw(turn.text, places.text);
+    settle();
   }
-  return { element, places };
+  return { element, places, settle };
 }
 
 function draw(text: string, into: HTMLElement): void {

@@ -55,12 +55,13 @@ export function smallCustomers({ tenants }: Side): number | null {
   return mean(tenants.slice(1).map(({ qoe }) => qoe));
 }
 
-/** The outcome in a sentence: what the second side made of it, instead of the first. */
-export function verdict({ sides: [before, after] }: Frame): string {
+/** The outcome in a sentence: what the second side made of it, instead of the first. `titles` are the sides' names. */
+export function verdict(titles: readonly string[], { sides: [before, after] }: Frame): string {
   if (!before || !after) return "";
   const waited = (side: Side) => mean(side.tenants.slice(1).map(({ wait_s }) => wait_s))?.toFixed(1) ?? "–";
   return (
-    `On the right the average quality is ${percent(after.qoe)} instead of ${percent(before.qoe)}, ` +
+    `${titles[1]}, instead of ${titles[0]?.toLowerCase()}: the average quality is ${percent(after.qoe)} instead of ` +
+    `${percent(before.qoe)}, ` +
     `${percent(after.perfect)} of the readers never had to wait instead of ${percent(before.perfect)}, ` +
     `and the small customers had their first word after ${waited(after)} s instead of ${waited(before)} s.`
   );

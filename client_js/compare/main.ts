@@ -17,6 +17,7 @@ const TROUBLE: Readonly<Record<number, string>> = {
 /** What the page shows of the burst that is followed. */
 class Page {
   readonly #frames: Frame[] = [];
+  #titles: readonly string[] = [];
   #views: SideView[] = [];
   #charts: Charts | null = null;
   #drawing = false;
@@ -36,10 +37,11 @@ class Page {
   }
 
   #begin(plan: Plan): void {
+    this.#titles = plan.sides.map(titleOf);
     this.#frames.length = 0;
     this.#views = plan.sides.map((model) => new SideView(model, plan));
     byId("sides").replaceChildren(...this.#views.map(({ element }) => element));
-    this.#charts = new Charts(byId("charts"), plan.sides.map(titleOf));
+    this.#charts = new Charts(byId("charts"), this.#titles);
     byId("verdict").hidden = true;
     this.allow({ running: true });
     this.#draw();
@@ -77,7 +79,7 @@ class Page {
     this.allow({ running: false });
     byId("notice").textContent = failure;
     byId("verdict").hidden = !last || failure !== "";
-    if (last) byId("verdict").textContent = verdict(last);
+    if (last) byId("verdict").textContent = verdict(this.#titles, last);
   }
 }
 

@@ -27,8 +27,9 @@ test("the outcome is told as the second side instead of the first", () => {
     sides: [side(0.69, 0.1, tenant(0.7, 9), tenant(0.6, 7)), side(0.85, 0.37, tenant(0.8, 5), tenant(1, 0.94))],
   };
   assert.equal(
-    verdict(frame),
-    "On the right the average quality is 85 % instead of 69 %, 37 % of the readers never had to wait instead of 10 %, " +
+    verdict(["First come", "Fair"], frame),
+    "Fair, instead of first come: the average quality is 85 % instead of 69 %, 37 % of the readers never had to wait " +
+      "instead of 10 %, " +
       "and the small customers had their first word after 0.9 s instead of 7.0 s.",
   );
 });

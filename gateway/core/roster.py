@@ -136,11 +136,12 @@ class Roster:
         if job.engine_id is not None:
             self.fleet[job.engine_id].stop(job)
 
-    def unpark(self, job: Job, now: float) -> None:
-        """Its reader is back, with the text that lay ready when it left: as after a pause."""
+    def unpark(self, job: Job, now: float, *, reads_on: bool) -> None:
+        """Its reader is back. `reads_on`: with what lay ready when it left, so that it wants nothing before that ends,
+        as after a pause; for a policy that never looks again it wants at once."""
         job.tracker.back(now)
         job.parked_s += now - job.parked_at
-        job.yielded = not job.fresh
+        job.yielded = reads_on and not job.fresh
 
     def leave(self, job: Job, *, finished: bool) -> None:
         """The job is gone; its bill is closed."""

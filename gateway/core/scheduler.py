@@ -181,7 +181,7 @@ class Scheduler:
         if job.fresh and job.state is JobState.PARKED:
             self._room.check(job.spec.tenant)
         job.move(JobEvent.UNPARK_FRESH if job.fresh else JobEvent.UNPARK)
-        self._roster.unpark(job, now)
+        self._roster.unpark(job, now, reads_on=self._policy.ticks)
         if job.state is not JobState.STOPPING:
             self._wait(job)
             self._hurry(now)

@@ -120,7 +120,7 @@ def test_chat_and_comparison_lead_to_each_other(page: Page, emulator: Emulators,
     served = gateway([emulator()])
     Player(page)
     page.goto(f"{served.url}/#key={served.key}&admin=the-admin-key")
-    page.get_by_role("link", name="Compare").click()
+    page.get_by_role("link", name="Compare two policies").click()
     expect(page.get_by_role("button", name="Send the crowd")).to_be_enabled()
     page.get_by_role("link", name="Chat").click()
     expect(page.get_by_label("Model")).to_have_value("andante-emulated")

@@ -66,9 +66,9 @@ class Books:
         if job in self.running:
             self.stopping.add(job)
 
-    def unpark(self, job: str, now: float) -> None:
+    def unpark(self, job: str, now: float, *, reads_on: bool) -> None:
         self.away[job] += now - self.parked.pop(job)
-        if self.produced[job]:
+        if self.produced[job] and reads_on:
             self.yielded.add(job)
         else:
             self.yielded.discard(job)

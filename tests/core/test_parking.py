@@ -66,6 +66,14 @@ def test_who_is_away_is_neither_backlogged_nor_in_anybodys_way() -> None:
     assert subject.backlogged() == {"t", "v"}
 
 
+def test_a_policy_that_never_pauses_serves_who_is_back_in_turn() -> None:
+    """The tenant is backlogged at once, whatever text lies ready: nobody would look again."""
+    subject = parked("vtc")
+    subject.unpark("job", 2.0)
+    assert subject.backlogged() == {"t"}
+    assert [each.job_id for each in begun(subject.plan(2.0))] == ["job"]
+
+
 def test_the_queues_timeout_stands_still_too() -> None:
     """Ten seconds in the queue are ten seconds with a reader; the full queue refuses who was never started."""
     subject = scheduler("fcfs", ONE, QueueLimits(max_jobs=1, timeout_s=10.0))

@@ -116,7 +116,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             return
         before = self.accounts()
         self.both(lambda each: each.unpark(job, self.now))
-        books.unpark(job, self.now)
+        books.unpark(job, self.now, reads_on=self.policy not in STRICT)
         assert self.accounts() == before
 
     @precondition(lambda self: self.books.present())

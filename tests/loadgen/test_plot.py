@@ -45,6 +45,13 @@ def test_many_tenants_are_drawn_together() -> None:
     assert "5 others" in drawn
 
 
+def test_tenants_stand_as_people_count() -> None:
+    """The second before the twelfth."""
+    axes = plot.ttft_by_tenant({"fcfs": [job(name) for name in ("m12", "m2", "a", "m")]}).axes[0]
+
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "m", "m2", "m12"]
+
+
 def test_a_tenants_wait_is_a_bar() -> None:
     """Mean over its jobs in each run; no bar's height for a tenant that never got a token."""
     runs = {"fcfs": [job("a", 0, 2), job("a", 0, 4), job("b", 0, 9)], "vtc": [job("a", 0, 1), lost("b")]}

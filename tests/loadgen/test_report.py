@@ -11,6 +11,7 @@ from loadgen import tables
 from loadgen.cli import main
 from loadgen.measures import summarise
 from loadgen.records import write_records
+from loadgen.report import figures_of
 from loadgen.vllm_shape import vllm_result
 from tests.loadgen.test_measures import job, lost
 
@@ -154,3 +155,12 @@ def test_records_belong_to_a_policy(result: Path, tmp_path: Path, capsys: pytest
     for word in (str(tmp_path / "fcfs.csv"), f"lcf={tmp_path / 'fcfs.csv'}"):
         assert main(["report", str(result), "--records", word]) == 1
         assert "polic" in capsys.readouterr().err
+
+
+def test_nothing_is_told_of_tenants_who_come_once() -> None:
+    """In a burst of strangers each request is a tenant of its own."""
+    strangers = figures_of({}, {"fcfs": [job("a"), job("b")]})
+    friends = figures_of({}, {"fcfs": [job("a"), job("a"), job("b")]})
+
+    assert set(strangers) == {"Quality of experience", "Time to first token"}
+    assert set(friends) - set(strangers) == {"Time to first token per tenant", "Service per tenant, fcfs"}
