@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 STREAMS = int(os.environ.get("TEST_CHAOS_STREAMS", "12"))
 PAUSE_S = float(os.environ.get("TEST_CHAOS_PAUSE_S", "3"))
 PROMPTS = 6
-TOKENS = 300
+TOKENS = max(300, 15 * STREAMS)  # long enough for the last to begin before the first is over
 TTL_S = 3.0
 BACK_S = 0.1
 
