@@ -219,8 +219,9 @@ class Scheduler:
         if roster.waiting:
             self._policy.decide(now)
         starts, pauses, resumes = roster.take_moves()
-        for move in starts:
-            self._room.leave(roster.jobs[move.job_id])
+        # Who was paused before its first token was seen waits in the room too.
+        for job_id in (*(move.job_id for move in starts), *(move.job_id for move in resumes)):
+            self._room.leave(roster.jobs[job_id])
         if abs(roster.counters.floor() or 0.0) > _REBASE_AT:
             roster.counters.rebase()
         deadline = self._room.next_deadline()

@@ -44,6 +44,7 @@ class Legs:
         engine_id = stream.engine_id
         if engine_id is None or not stream.can_go_on:
             return False
+        observe(pool, stream, self._instrument, now)  # what has come belongs to this leg
         self.let_go(pool, stream, now)
         self._instrument.leg_paused(pool.settings.model, engine_id, reason)
         self.free_later(pool, stream.request.id)

@@ -172,7 +172,7 @@ class Desk:
     def _pass_on(self, kept: Kept) -> None:
         report, kept.report = kept.report, None
         stream = kept.stream
-        if report is None or stream is None or stream.parked:
+        if report is None or stream is None or stream.parked or stream.end.done():
             return
         scheduler = self._dispatcher.pool(stream.request.model).scheduler
         told = core.ReaderReport(

@@ -7,6 +7,7 @@ writes.
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ def open_database(
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"store.path: the file cannot be opened: {error}.") from error
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _begin_wal(connection, busy_timeout_s)
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         migrate(connection, steps)
     except sqlite3.Error as error:
@@ -45,6 +46,19 @@ def open_database(
         connection.close()
         raise
     return connection
+
+
+def _begin_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """Several processes may open a new file at once, and SQLite does not wait for a lock to change this mode."""
+    deadline = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from loadgen.records import read_records
 from tests.support.processes import python
+from tests.support.programs import require_quiet_machine
 from tests.support.servers import Emulators, Gateway, Gateways
 
 BURST_S: Final = int(os.environ.get("TEST_PREEMPTION_BURST_S", "12"))
@@ -138,6 +139,7 @@ def test_a_burst_is_shared_by_pausing_who_is_ahead(emulator: Emulators, gateway:
 
     At full size the gain over first come, first served is the simulator's.
     """
+    require_quiet_machine()
     fair = live("fair_qoe", emulator, gateway, tmp_path)
     print(f"\nlive fair_qoe: {fair.row()}")
     assert fair.pauses

@@ -39,6 +39,12 @@ def missing(name: str, advice: str) -> NoReturn:
     pytest.skip(message)
 
 
+def require_quiet_machine() -> None:
+    """Leave the test out unless its caller says that nothing else runs here."""
+    if not os.environ.get("TEST_QUIET_MACHINE"):
+        missing("quiet-machine", "TEST_QUIET_MACHINE=1 says that there is one")
+
+
 def require(name: str) -> str:
     """The path of a system program."""
     path = shutil.which(name)

@@ -30,6 +30,7 @@ from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.andes import Andes, expected
 from gateway.core.policies.places import Bid
+from gateway.core.policies.ranked import STRICTEST_RATE
 from gateway.core.policies.turns import Allowance, Steps
 from gateway.core.roster import Roster
 
@@ -169,7 +170,7 @@ class FairQoe(Andes):
 
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
         """
-        wanted = sum(job.rate for job in jobs if job.paced and job.tracker.present)
+        wanted = sum(min(job.rate, STRICTEST_RATE) for job in jobs if job.paced and job.tracker.present)
         potential = sum(load.potential() for load in self._roster.fleet if load.capacity.ready)
         # A pool that has idled shows less than it can; how much prompts will take of it, only being full tells.
         capacity = max(self._roster.output.read(now), _DERATED * potential)

@@ -26,7 +26,7 @@ from gateway.core.policies.base import ForRoom
 from gateway.core.policies.places import Bid, PauseCap, Places
 from gateway.core.roster import Roster
 
-_STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
+STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
 _REFUSALS: Final = 16  # after so many pauses that were not allowed, no more are asked for in this plan
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
@@ -293,7 +293,7 @@ class Ranked(ForRoom):
     def _paced_batch(self, load: EngineLoad) -> int:
         """The largest batch at which the fastest reader here still gets text at its pace; at least 1."""
         rates = [job.rate for job in load.legs.values() if job.paced]
-        strictest = min(_STRICTEST_RATE, max(rates, default=0.0))
+        strictest = min(STRICTEST_RATE, max(rates, default=0.0))
         if not strictest:
             return _NO_LIMIT
         mean = load.tokens / max(1, len(load.legs))
