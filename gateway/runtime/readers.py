@@ -99,6 +99,7 @@ class Desk:
         if (handle := self._leaving.pop(kept.id, None)) is not None:
             handle.cancel()
         kept.followers.append(reader)
+        kept.resume()  # whoever held the stream back may be the one who has left
 
     def stop(self, stream_id: str, owner: str) -> None:
         """End a stream for all its readers. StreamNotFound."""
