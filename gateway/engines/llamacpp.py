@@ -63,15 +63,11 @@ class LlamaCppEngine(OpenAIEngine):
         body |= {"stream": True, "return_tokens": True, "cache_prompt": True}
         return await self._send(NATIVE, body, request, sink, relay)
 
-    def _rewriting(self, request: LegRequest, transcript: Transcript) -> RewritingRelay:
-        relay = _EchoRelay if request.endpoint is Endpoint.CHAT and transcript.begun else RewritingRelay
-        return relay(
-            transcript,
-            chat=request.endpoint is Endpoint.CHAT,
-            model=self._settings.model,
-            include_usage=request.include_usage,
-            show_ids=request.include_token_ids,
-        )
+    def _rewriting(
+        self, request: LegRequest, transcript: Transcript, relay: type[RewritingRelay] = RewritingRelay
+    ) -> RewritingRelay:
+        repeats = request.endpoint is Endpoint.CHAT and transcript.begun
+        return super()._rewriting(request, transcript, _EchoRelay if repeats else relay)
 
     async def _rest(
         self, request: LegRequest, transcript: Transcript, left: int | None

@@ -122,8 +122,10 @@ class OpenAIEngine:
             return self._rewriting(request, transcript)
         return RecordingRelay(transcript, include_usage=request.include_usage, rename=self._rename)
 
-    def _rewriting(self, request: LegRequest, transcript: Transcript) -> RewritingRelay:
-        return RewritingRelay(
+    def _rewriting(
+        self, request: LegRequest, transcript: Transcript, relay: type[RewritingRelay] = RewritingRelay
+    ) -> RewritingRelay:
+        return relay(
             transcript,
             chat=request.endpoint is Endpoint.CHAT,
             model=self._settings.model,
