@@ -14,7 +14,7 @@ from gateway.core.resumes import ResumeCost
 
 BLOCK_TOKENS: Final = 16
 WATERMARK: Final = 0.9
-_GRAIN_S: Final = 0.045  # shortest span over which tokens are counted: below, an iteration more or less is all there is
+GRAIN_S: Final = 0.045  # shortest span over which tokens are counted: below, an iteration more or less is all there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,20 @@ class EngineLoad:
     _prefilled: int = 0
     _since: float | None = None
     resumes: ResumeCost = field(default_factory=ResumeCost)
+    share: float = field(init=False, default=0.0)
+    """How full the engine is, 0 (idle) to 1: the larger of its two measures. Kept up to date, because placing a job
+    looks at it at every engine."""
 
     def __post_init__(self) -> None:
         self.model = self.capacity.model or self.prior
         self._latency = LatencyFit(self.model)
 
     # ---- room
+
+    def resize(self, capacity: EngineCapacity) -> None:
+        """The engine, or this gateway's part of it, has changed."""
+        self.capacity = capacity
+        self._weigh()
 
     @property
     def running(self) -> int:
@@ -98,11 +106,13 @@ class EngineLoad:
         job.asked_at = now
         self.legs[job.spec.id] = job
         self.tokens += tokens
+        self._weigh()
 
     def grow(self, job: Job, tokens: int) -> None:
         """The leg holds so many tokens more."""
         job.reserved += tokens
         self.tokens += tokens
+        self._weigh()
         if job.spec.id in self.stopping:
             self.stopping_tokens += tokens
 
@@ -128,13 +138,12 @@ class EngineLoad:
             self.decoding -= 1
         job.engine_id = None
         job.reserved = 0
+        self._weigh()
 
-    @property
-    def share(self) -> float:
-        """How full the engine is, 0 (idle) to 1: the larger of its two measures."""
+    def _weigh(self) -> None:
         by_jobs = len(self.legs) / max(1, self.capacity.max_running)
         by_tokens = self.tokens / self.capacity.kv_tokens if self.capacity.kv_tokens else 0.0
-        return max(by_jobs, by_tokens)
+        self.share = max(by_jobs, by_tokens)
 
     # ---- speed
 
@@ -157,7 +166,7 @@ class EngineLoad:
             self._since = now
             return
         span = now - self._since
-        if span < _GRAIN_S:
+        if span < GRAIN_S:
             return
         made, decoding = self._made, self.decoding
         if made and decoding:

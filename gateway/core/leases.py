@@ -16,7 +16,7 @@ Rules of this file. Times are seconds on this gateway's own monotonic clock; clo
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
@@ -84,7 +84,11 @@ class Holder:
 
     def usable(self, engine: str, now: float) -> Amount:
         """What this gateway's legs may hold of the engine; nothing once the lease has run out."""
-        return self._held.get(engine, NOTHING) if self.valid(now) else NOTHING
+        return self.parts(now).get(engine, NOTHING)
+
+    def parts(self, now: float) -> Mapping[str, Amount]:
+        """The same of every engine of which it holds a part."""
+        return self._held if self.valid(now) else {}
 
     @property
     def others(self) -> Mapping[str, Member]:
@@ -120,11 +124,11 @@ class Holder:
         self._lines = {}
         for engine, line in lines.items():
             held = self._held.get(engine, NOTHING) if valid else NOTHING
-            self._lines[engine] = replace(line, held=held)
+            self._lines[engine] = line.holding(held)
             ask = next_held(self.me, self.lines(engine)) if self.settled else held
             ask = Amount(max(ask.seats, line.used.seats), max(ask.tokens, line.used.tokens))
             held = Amount(min(held.seats, ask.seats), min(held.tokens, ask.tokens))
-            self._lines[engine] = replace(line, held=held)
+            self._lines[engine] = self._lines[engine].holding(held)
             entries[engine] = Entry(self._lines[engine], ask)
         self._held = {engine: line.held for engine, line in self._lines.items()}
         buried = dict(self._silent(now))
@@ -171,6 +175,9 @@ class Holder:
             if watch is None or anew or watch.seq != member.seq:
                 watch = _Watch(member.seq, now)
             self._watches[name] = watch
+        if not any(member.gone for member in reply.members.values()):
+            self._graves.clear()
+            return
         graves, self._graves = self._graves, {}
         for engine, lines in reply.lines.items():
             gone = {name for name, line in lines.items() if line.gone}

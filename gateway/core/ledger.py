@@ -118,7 +118,7 @@ class Ledger:
             lines = self.lines.setdefault(engine, {})
             before = lines.pop(request.me, None)
             granted = self._grant(entry, before, lines)
-            lines[request.me] = replace(entry.line, held=granted, gone=False)
+            lines[request.me] = entry.line.holding(granted)
         for engine in [name for name in self.lines if name not in request.entries]:
             self._strike(engine, request.me)
 
@@ -128,7 +128,9 @@ class Ledger:
         held = NOTHING if before is None else before.held
         if not self.settled:
             return Amount(min(entry.ask.seats, held.seats), min(entry.ask.tokens, held.tokens))
-        whole = whole_of({**others, "": replace(entry.line, gone=False)})
+        if entry.ask.seats <= held.seats and entry.ask.tokens <= held.tokens:
+            return entry.ask
+        whole = whole_of([*others.values(), entry.line.holding(held)])
         free_seats = whole.seats - sum(line.held.seats for line in others.values())
         free_tokens = whole.tokens - sum(line.held.tokens for line in others.values())
         return Amount(

@@ -4,9 +4,7 @@ Rules of this file: the scheduler is the gateway's own and hears exactly what a 
 by the order in which events were made, so that one seed gives one run; nothing reads a clock but to time the decisions.
 """
 
-from collections.abc import Callable
-from heapq import heappop, heappush
-from itertools import count
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
@@ -15,59 +13,63 @@ from gateway.core.plan import Plan, Resume, Start
 from gateway.core.scheduler import Scheduler
 from gateway.emulator.profiles import Profile
 from gateway.errors import GatewayError
+from loadgen.records import Outcome
+from loadgen.simulator.clock import Clock
 from loadgen.simulator.engine import Leg, SimEngine
 from loadgen.simulator.job import SimJob
 from loadgen.simulator.setup import INPUT_PRICE, OUTPUT_PRICE, Gateway, Run, Setup
-from loadgen.simulator.sharing import Sharing
-from loadgen.workload import Request, Workload
+from loadgen.simulator.sharing import Sharing, Traffic
+from loadgen.workload import Arrivals, Request
 
 
-class World:
-    """One workload on one setup. `run` once."""
+class World(Clock):
+    """One workload on one setup. `run` once.
 
-    def __init__(self, workload: Workload, setup: Setup, *, keep_plans: bool = False) -> None:
-        self.now = 0.0
+    Jobs are kept in `Run.jobs`, or, where there is an `ended`, given to that when they end and forgotten.
+    """
+
+    def __init__(
+        self,
+        workload: Arrivals,
+        setup: Setup,
+        *,
+        keep_plans: bool = False,
+        ended: Callable[[SimJob], None] | None = None,
+    ) -> None:
+        super().__init__()
         self.run_ = Run()
         self._setup = setup
         self._keep_plans = keep_plans
-        self._requests = workload.requests
-        self._events: list[tuple[float, int, Callable[[Any], None], Any]] = []
-        self._order = count()
+        self._arrivals = iter(workload.requests)
+        self._all_arrived = False
+        self._tell_ended = ended
         self._jobs: dict[str, SimJob] = {}
-        self._legs: dict[str, Leg] = {}
         self._served: dict[str, float] = {}
         self._engines: dict[str, SimEngine] = {}
         self._gateways = [Gateway.of(number, setup) for number in range(setup.gateways)]
         self._sharing = Sharing(self._gateways, setup.lease_s)
-        for number, profile in enumerate(setup.engines, start=1):
-            self.add_engine(f"engine-{number}", profile)
-
-    # ---- the clock
-
-    def at(self, when: float, what: Callable[[Any], None], about: Any = None) -> None:
-        """Let something happen then."""
-        heappush(self._events, (when, next(self._order), what, about))
+        self._add({f"engine-{number}": profile for number, profile in enumerate(setup.engines, start=1)})
 
     def run(self) -> Run:
         """Until every job has ended."""
-        if self._requests:
-            self.at(self._requests[0].arrived_s, self._arrive, 0)
+        self._expect_next()
         if len(self._gateways) > 1:
             self.at(self._setup.staleness_s, self._share, None)
-        while self._events:
-            self.now, _, what, about = heappop(self._events)
-            what(about)
+        self.pass_time()
         run = self.run_
-        run.ended_s = max((job.ended_s or 0.0 for job in run.jobs), default=0.0)
         run.engine_s += sum(run.ended_s - engine.born_s for engine in self._engines.values() if not engine.removed)
         return run
+
+    @property
+    def traffic(self) -> Traffic:
+        """What the gateways have told each other."""
+        return self._sharing.traffic
 
     # ---- engines
 
     def add_engine(self, engine_id: str, profile: Profile) -> None:
         """An engine is ready from now on."""
-        self._engines[engine_id] = SimEngine(engine_id, profile, born_s=self.now)
-        self._offer(self._engines[engine_id])
+        self._add({engine_id: profile})
 
     def lose_engine(self, engine_id: str) -> None:
         """The engine is gone with all that it held: its legs have failed."""
@@ -79,7 +81,7 @@ class World:
             if not leg.stopped:
                 self._sync(leg)
                 engine.close_run(leg)
-                self._legs.pop(leg.job.id, None)
+                self._gateways[leg.job.gateway].legs.pop(leg.job.id, None)
                 self._scheduler(leg.job).leg_ended(leg.job.id, LegEnded(failed=True), self.now)
         for leg in engine.dying:
             self._ended(leg)
@@ -94,8 +96,9 @@ class World:
         engine.removed = True
         self._sharing.withdraw(engine_id, self.now)
 
-    def _offer(self, engine: SimEngine) -> None:
-        self._sharing.offer(engine.id, engine.profile, self.now)
+    def _add(self, engines: Mapping[str, Profile]) -> None:
+        self._engines |= {name: SimEngine(name, profile, born_s=self.now) for name, profile in engines.items()}
+        self._sharing.offer(engines, self.now)
         for gateway in self._gateways:
             self._consider(gateway)
 
@@ -136,17 +139,28 @@ class World:
 
     # ---- jobs
 
-    def _arrive(self, index: int) -> None:
-        request = self._requests[index]
-        if index + 1 < len(self._requests):
-            self.at(self._requests[index + 1].arrived_s, self._arrive, index + 1)
-        gateway = self._gateways[index % len(self._gateways)]
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is here and nobody will come."""
+        return self._all_arrived and not self._jobs
+
+    def _expect_next(self) -> None:
+        request = next(self._arrivals, None)
+        if request is None:
+            self._all_arrived = True
+        else:
+            self.at(request.arrived_s, self._arrive, request)
+
+    def _arrive(self, request: Request) -> None:
+        self._expect_next()
+        gateway = self._gateways[request.index % len(self._gateways)]
         job = SimJob(request, f"j{request.index}", gateway.number)
-        self.run_.jobs.append(job)
+        if self._tell_ended is None:
+            self.run_.jobs.append(job)
         try:
             gateway.scheduler.add(job.spec(), self.now)
         except GatewayError:
-            job.outcome, job.ended_s = "rejected", self.now
+            self._over(job, "rejected")
             return
         self._jobs[job.id] = job
         self._expect_reader(job, request)
@@ -164,7 +178,7 @@ class World:
     def _look(self, about: tuple[SimJob, bool]) -> None:
         job, visible = about
         if job.ended_s is None:
-            if (leg := self._legs.get(job.id)) is not None:
+            if (leg := self._gateways[job.gateway].legs.get(job.id)) is not None:
                 self._sync(leg)
             self._scheduler(job).reader(job.id, ReaderReport(visible=visible), self.now)
 
@@ -172,24 +186,31 @@ class World:
         """The reader gives up."""
         if job.ended_s is not None:
             return
-        leg = self._legs.get(job.id)
+        gateway = self._gateways[job.gateway]
+        leg = gateway.legs.get(job.id)
         if leg is not None:
             self._stop(leg)
-        job.outcome, job.ended_s = "left", self.now
-        self._scheduler(job).remove(job.id, self.now)
+        gateway.scheduler.remove(job.id, self.now)
         del self._jobs[job.id]
-        self._consider(self._gateways[job.gateway])
+        self._over(job, "left")
+        self._consider(gateway)
 
     def _finish(self, leg: Leg) -> None:
         self._sync(leg)
         leg.engine.close_run(leg)
         job = leg.job
-        job.ended_s = self.now
-        del self._legs[job.id], self._jobs[job.id]
         gateway = self._gateways[job.gateway]
+        del gateway.legs[job.id], self._jobs[job.id]
+        self._over(job, "finished")
         gateway.scheduler.remove(job.id, self.now, finished=True)
         gateway.scheduler.leg_ended(job.id, LegEnded(), self.now)
         self._consider(gateway)
+
+    def _over(self, job: SimJob, outcome: Outcome) -> None:
+        job.outcome, job.ended_s = outcome, self.now
+        self.run_.ended_s = self.now
+        if self._tell_ended is not None:
+            self._tell_ended(job)
 
     def _sync(self, leg: Leg) -> None:
         """Tell the scheduler what the leg has produced."""
@@ -220,10 +241,11 @@ class World:
         gateway.next_plan = None
         scheduler = gateway.scheduler
         if scheduler.waiting:
-            for leg in self._legs.values():
-                if leg.job.gateway == gateway.number:
+            if self.now - gateway.settled_at >= self._setup.accounts_s:
+                gateway.settled_at = self.now
+                for leg in gateway.legs.values():
                     self._sync(leg)
-            self.run_.sample_gap(self.now, self._served, self._gateways)
+            self._sample_gap(gateway)
         began = perf_counter()
         plan = scheduler.plan(self.now)
         self.run_.plan_ms.append(1000 * (perf_counter() - began))
@@ -232,16 +254,20 @@ class World:
         self._apply(plan)
         if plan.start or plan.resume:
             # Who has nothing waiting now may have again at the next plan: the meter must see that it had not between.
-            self.run_.sample_gap(self.now, self._served, self._gateways)
+            self._sample_gap(gateway)
         self._consider(gateway)
+
+    def _sample_gap(self, gateway: Gateway) -> None:
+        gateway.backlogged = gateway.scheduler.backlogged()
+        self.run_.sample_gap(self.now, self._served, self._gateways, self._setup.gap_every_s)
 
     def _apply(self, plan: Plan) -> None:
         for reject in plan.reject:
-            job = self._jobs.pop(reject.job_id)
-            job.outcome, job.ended_s = "rejected", self.now
+            self._over(self._jobs.pop(reject.job_id), "rejected")
         for pause in plan.pause:
-            self._stop(self._legs[pause.job_id])
-            self._jobs[pause.job_id].pauses += 1
+            job = self._jobs[pause.job_id]
+            self._stop(self._gateways[job.gateway].legs[job.id])
+            job.pauses += 1
         moves: tuple[Start | Resume, ...] = (*plan.start, *plan.resume)
         for move in moves:
             self._begin(self._jobs[move.job_id], self._engines[move.engine_id])
@@ -256,7 +282,7 @@ class World:
             )
         job.engine_id = engine.id
         leg = Leg(job, engine, f"{job.id}-{job.legs}", job.legs, base=job.produced)
-        self._legs[job.id] = leg
+        self._gateways[job.gateway].legs[job.id] = leg
         engine.begin(leg)
         self._step(engine)
 
@@ -266,7 +292,7 @@ class World:
         leg.engine.close_run(leg)
         leg.stopped = True
         leg.job_free_s = self.now + self._setup.tuning.settle_s
-        del self._legs[leg.job.id]
+        del self._gateways[leg.job.gateway].legs[leg.job.id]
         engine = leg.engine
         if engine.busy_until is None:
             engine.drop(leg)
@@ -284,7 +310,7 @@ class World:
 
     def _share(self, _: None) -> None:
         """What the gateways tell each other goes round, as late as the staleness says."""
-        if not self._jobs and len(self.run_.jobs) == len(self._requests):
+        if self.idle:
             return
         self._sharing.round(self.now)
         for gateway in self._gateways:

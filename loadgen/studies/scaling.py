@@ -80,7 +80,7 @@ class Scaled(World):
     def _judge(self, _: Any) -> None:
         (gateway,) = self._gateways
         self._let_go()
-        if not len(gateway.scheduler) and len(self.run_.jobs) == len(self._requests):
+        if self.idle and not len(gateway.scheduler):
             return
         level = self._rule.signal(gateway.scheduler, len(self._names))
         if level >= self._rule.down:

@@ -116,17 +116,24 @@ class Ranked(ForRoom):
     def _start_all(self, now: float) -> bool:
         """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
-        places = [self._places(load) for load in roster.fleet if load.capacity.ready]
-        if len(roster.waiting) > sum(max(0, each.free_seats) for each in places):
-            return False
-        needs = sum(roster.need(job) for job in roster.waiting.values())
-        if needs > sum(max(0.0, each.free_memory) for each in places):
+        if not self._room_for(len(roster.waiting), sum(roster.need(job) for job in roster.waiting.values())):
             return False
         for job in self.order_of_start():
             load = roster.fleet.place(job, roster.need(job))
             if load is not None:
                 roster.begin(job, load, Reason.ROOM, now)
         return bool(roster.starts or roster.resumes)
+
+    def _room_for(self, jobs: int, needs: int) -> bool:
+        """Whether the engines have so many free seats and tokens; looks at no more engines than it takes to know."""
+        for load in self._roster.fleet:
+            if jobs <= 0 and needs <= 0:
+                break
+            if load.capacity.ready:
+                place = self._places(load)
+                jobs -= max(0, place.free_seats)
+                needs -= max(0, place.free_memory)
+        return jobs <= 0 and needs <= 0
 
     def _overrun(self) -> list[EngineLoad]:
         """Engines that hold more tokens than they have memory for."""
