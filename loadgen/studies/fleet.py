@@ -38,34 +38,44 @@ from loadgen.workload import Request
 TRACE: Final = "servegen_m-large_median_10min"
 TRACE_S: Final = 600.0
 ENGINES_A_COPY: Final = 4
-RATE_SCALE: Final = 1.15
 POLICIES: Final = ("fair_qoe", "fcfs")
-STALENESS_S: Final = 0.1  # as often as a gateway's charges go out
-SETTLED_S: Final = 0.1
+STALENESS_S: Final = 0.2
+SETTLED_S: Final = 0.2  # half as often as live gateways look at their legs and exchange: both cost most here
 _TOLD_EVERY: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A fleet and its load."""
+    """A fleet and its load: `load` times the trace's rate for every four engines."""
 
     engines: int
     gateways: int
     jobs: int
+    load: float
 
 
-SIZES: Final = (Size(4, 1, 15_625), Size(16, 2, 62_500), Size(64, 8, 250_000), Size(256, 32, 1_000_000))
-QUICK: Final = (Size(4, 1, 600), Size(8, 2, 1_200))
+CALM: Final = 1.05
+BUSY: Final = 1.15
+SIZES: Final = (
+    Size(4, 1, 15_625, CALM),
+    Size(16, 2, 62_500, CALM),
+    Size(64, 8, 250_000, CALM),
+    Size(4, 1, 7_812, BUSY),
+    Size(16, 2, 31_250, BUSY),
+    Size(64, 8, 125_000, BUSY),
+    Size(256, 32, 1_000_000, CALM),
+)
+QUICK: Final = (Size(4, 1, 600, CALM), Size(8, 2, 1_200, CALM))
 
 
 class Copies:
     """So many copies of the trace beside each other, `jobs` requests in all, made while they are read."""
 
-    def __init__(self, copies: int, jobs: int, seed: int) -> None:
-        self._copies = copies
-        self._jobs = jobs
-        self._trace = load_trace(TRACE, rate_scale=RATE_SCALE, seed=seed).requests
-        self._span_s = TRACE_S / RATE_SCALE
+    def __init__(self, size: Size, seed: int) -> None:
+        self._copies = max(1, size.engines // ENGINES_A_COPY)
+        self._jobs = size.jobs
+        self._trace = load_trace(TRACE, rate_scale=size.load, seed=seed).requests
+        self._span_s = TRACE_S / size.load
 
     @property
     def requests(self) -> Iterator[Request]:
@@ -111,7 +121,7 @@ class Sums:
 
 def serve(size: Size, policy: str, seed: int) -> dict[str, Any]:
     """One size under one policy, with progress on standard error; its figures."""
-    arrivals = Copies(max(1, size.engines // ENGINES_A_COPY), size.jobs, seed)
+    arrivals = Copies(size, seed)
     sums, began, spent = Sums(), perf_counter(), process_time()
 
     def ended(job: SimJob) -> None:
@@ -177,6 +187,7 @@ def _shared(traffic: Traffic, gateways: int, lasted_s: float) -> dict[str, float
 
 
 COLUMNS: Final = (
+    ("load", "load"),
     ("engines", "engines"),
     ("gateways", "gateways"),
     ("tenants", "tenants"),
@@ -191,6 +202,7 @@ COLUMNS: Final = (
     ("output_tok_s", "tokens/s"),
 )
 COSTS: Final = (
+    ("load", "load"),
     ("engines", "engines"),
     ("gateways", "gateways"),
     ("policy", "policy"),

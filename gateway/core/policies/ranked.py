@@ -116,7 +116,7 @@ class Ranked(ForRoom):
     def _start_all(self, now: float) -> bool:
         """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
-        if not self._room_for(len(roster.waiting), sum(roster.need(job) for job in roster.waiting.values())):
+        if not self._room_for_all():
             return False
         for job in self.order_of_start():
             load = roster.fleet.place(job, roster.need(job))
@@ -124,16 +124,20 @@ class Ranked(ForRoom):
                 roster.begin(job, load, Reason.ROOM, now)
         return bool(roster.starts or roster.resumes)
 
-    def _room_for(self, jobs: int, needs: int) -> bool:
-        """Whether the engines have so many free seats and tokens; looks at no more engines than it takes to know."""
-        for load in self._roster.fleet:
-            if jobs <= 0 and needs <= 0:
+    def _room_for_all(self) -> bool:
+        """Whether there are seats and tokens for all who wait; looks at no more engines than it takes to know."""
+        roster = self._roster
+        ready = (self._places(load) for load in roster.fleet if load.capacity.ready)
+        seats, memory = len(roster.waiting), 0
+        for place in ready:
+            seats -= max(0, place.free_seats)
+            memory += max(0, place.free_memory)
+            if seats <= 0:
                 break
-            if load.capacity.ready:
-                place = self._places(load)
-                jobs -= max(0, place.free_seats)
-                needs -= max(0, place.free_memory)
-        return jobs <= 0 and needs <= 0
+        if seats > 0:
+            return False
+        needs = sum(roster.need(job) for job in roster.waiting.values())
+        return needs <= memory or needs <= memory + sum(max(0, place.free_memory) for place in ready)
 
     def _overrun(self) -> list[EngineLoad]:
         """Engines that hold more tokens than they have memory for."""
