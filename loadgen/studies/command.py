@@ -34,6 +34,7 @@ STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
         **{f"live-{name}": live.of(name) for name in live.CASES},
         "live-readers": live_readers.run,
         "questions": questions.run,
+        **{f"questions-{name}": questions.of(name) for name in questions.PARTS},
         "readers": readers.run,
         "scaling": scaling.run,
         "slack": beyond.run_slack,

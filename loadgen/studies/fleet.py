@@ -28,7 +28,7 @@ from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES
 from loadgen.measures import percentile
 from loadgen.simulator.job import SimJob
-from loadgen.simulator.setup import Setup
+from loadgen.simulator.setup import Run, Setup
 from loadgen.simulator.sharing import Traffic
 from loadgen.simulator.world import World
 from loadgen.studies.table import Cell, Table
@@ -144,8 +144,20 @@ def serve(size: Size, policy: str, seed: int) -> dict[str, Any]:
     )
     world = World(arrivals, setup, ended=ended)
     run = world.run()
-    qoe, ttft, plans = (np.frombuffer(each) for each in (sums.qoe, sums.ttft_s, run.plan_ms))
     cpu_s = process_time() - spent
+    return {
+        **_of_readers(sums, run),
+        **_of_plans(run, size.gateways),
+        **_shared(world.traffic, size.gateways, run.ended_s),
+        "simulated_s": run.ended_s,
+        "cpu_s": cpu_s,
+        "jobs_a_minute": 60 * len(sums.qoe) / cpu_s,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def _of_readers(sums: Sums, run: Run) -> dict[str, Any]:
+    qoe, ttft = np.frombuffer(sums.qoe), np.frombuffer(sums.ttft_s)
     return {
         "tenants": len(sums.clients),
         "ended": len(qoe),
@@ -158,14 +170,15 @@ def serve(size: Size, policy: str, seed: int) -> dict[str, Any]:
         "pauses_a_job": sums.pauses / len(qoe),
         "worst_stall_s": sums.worst_stall_s,
         "output_tok_s": sums.tokens / run.ended_s,
+    }
+
+
+def _of_plans(run: Run, gateways: int) -> dict[str, Any]:
+    plans = np.frombuffer(run.plan_ms)
+    return {
         "plan_ms_p50": percentile(plans, 50),
         "plan_ms_p99": percentile(plans, 99),
-        "plans_a_gateway_s": len(plans) / run.ended_s / size.gateways,
-        **_shared(world.traffic, size.gateways, run.ended_s),
-        "simulated_s": run.ended_s,
-        "cpu_s": cpu_s,
-        "jobs_a_minute": 60 * len(qoe) / cpu_s,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "plans_a_gateway_s": len(plans) / run.ended_s / gateways,
     }
 
 

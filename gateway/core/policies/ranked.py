@@ -23,7 +23,7 @@ from gateway.core.capacity import WATERMARK, EngineLoad
 from gateway.core.job import Job, JobSpec, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.base import ForRoom
-from gateway.core.policies.places import Bid, PauseCap, Places
+from gateway.core.policies.places import Bid, PauseCap, Places, room_for_all
 from gateway.core.roster import Roster
 
 STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
@@ -116,28 +116,14 @@ class Ranked(ForRoom):
     def _start_all(self, now: float) -> bool:
         """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
-        if not self._room_for_all():
+        places = (self._places(load) for load in roster.fleet if load.capacity.ready)
+        if not room_for_all(roster.waiting.values(), roster.need, places):
             return False
         for job in self.order_of_start():
             load = roster.fleet.place(job, roster.need(job))
             if load is not None:
                 roster.begin(job, load, Reason.ROOM, now)
         return bool(roster.starts or roster.resumes)
-
-    def _room_for_all(self) -> bool:
-        """Whether there are seats and tokens for all who wait; looks at no more engines than it takes to know."""
-        roster = self._roster
-        ready = (self._places(load) for load in roster.fleet if load.capacity.ready)
-        seats, memory = len(roster.waiting), 0
-        for place in ready:
-            seats -= max(0, place.free_seats)
-            memory += max(0, place.free_memory)
-            if seats <= 0:
-                break
-        if seats > 0:
-            return False
-        needs = sum(roster.need(job) for job in roster.waiting.values())
-        return needs <= memory or needs <= memory + sum(max(0, place.free_memory) for place in ready)
 
     def _overrun(self) -> list[EngineLoad]:
         """Engines that hold more tokens than they have memory for."""
