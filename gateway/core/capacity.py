@@ -62,7 +62,8 @@ class EngineLoad:
     decoding: int = 0
     model: IterationModel = field(init=False)
     _latency: LatencyFit = field(init=False)
-    _made: int = 0
+    _made: int = 0  # tokens after each leg's first ones, and seconds of those legs' time that they took
+    _made_s: float = 0.0
     _prefilled: int = 0
     _since: float | None = None
     resumes: ResumeCost = field(default_factory=ResumeCost)
@@ -152,7 +153,10 @@ class EngineLoad:
 
         `first_token_s`: how long its first one took, where that was measured; else it came just now.
         """
-        self._made += made
+        if job.produced > job.leg_base:
+            self._made += made
+            self._made_s += now - job.heard_at
+        job.heard_at = now
         if job.produced == job.leg_base:
             self.decoding += 1
             self._prefilled += job.context_tokens
@@ -161,19 +165,24 @@ class EngineLoad:
                 self.resumes.took(took_s, self.first_token_s(job.context_tokens))
 
     def measure(self, now: float) -> None:
-        """Learn the speed from what was produced since the last call."""
+        """Learn the speed from what was produced since the last call.
+
+        Each leg's tokens count over the time since that leg was last heard of: legs are heard of in rounds that have
+        nothing to do with when this is called, so that the time between two calls would say something else.
+        """
         if self._since is None:
             self._since = now
             return
         span = now - self._since
         if span < GRAIN_S:
             return
-        made, decoding = self._made, self.decoding
-        if made and decoding:
-            iteration_s = span * decoding / made
+        if self._made:
+            iteration_s = self._made_s / self._made
             self._latency.observe(iteration_s, len(self.legs), self.tokens, self._prefilled * iteration_s / span)
             self.model = self._latency.model
-        self._since, self._made, self._prefilled = now, 0, 0
+        elif self.decoding:
+            return  # they are at work, and have not been heard of yet
+        self._since, self._made, self._made_s, self._prefilled = now, 0, 0.0, 0
 
     def iteration_s(self) -> float:
         """Seconds of an iteration of the present batch."""
