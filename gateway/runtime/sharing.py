@@ -11,13 +11,12 @@ Rules of this file:
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
 from gateway.clock import Clock
 from gateway.core.counters import Delta
 from gateway.core.leases import Holder
-from gateway.core.shares import Line, next_held
+from gateway.core.shares import NOTHING, Line, next_held
 from gateway.errors import Unavailable
 from gateway.runtime.instrument import Instrument, ShareState
 from gateway.runtime.pool import Pool
@@ -159,10 +158,10 @@ class Sharing:
         """Whether a part of an engine should be given or taken."""
         if not self.holder.settled:
             return False
-        me = self.holder.me
+        me, parts = self.holder.me, self.holder.parts(now)
         for engine_id, line in self._lines().items():
-            held = self.holder.usable(engine_id, now)
-            lines = {**self.holder.lines(engine_id), me: replace(line, held=held)}
+            held = parts.get(engine_id, NOTHING)
+            lines = {**self.holder.lines(engine_id), me: line.holding(held)}
             if next_held(me, lines) != held:
                 return True
         return False

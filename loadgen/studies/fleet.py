@@ -22,11 +22,13 @@ from time import perf_counter, process_time
 from typing import Any, Final
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from gateway.core.policies import find_policy
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES
 from loadgen.measures import percentile
+from loadgen.plot import qoe_against_load, save
 from loadgen.simulator.job import SimJob
 from loadgen.simulator.setup import Run, Setup
 from loadgen.simulator.sharing import Traffic
@@ -252,7 +254,19 @@ def run(args: argparse.Namespace) -> Sequence[Table]:
                 notes.parent.mkdir(parents=True, exist_ok=True)
                 with notes.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(found[-1]) + "\n")
+    if args.out is not None:
+        save(drawn(found), args.out / "fleet.svg")
     return [_table("A fleet as it grows", COLUMNS, found), _table("What it costs to decide and to share", COSTS, found)]
+
+
+def drawn(found: Sequence[Mapping[str, Any]]) -> Figure:
+    """What a second of sharing carries over all wires, against the number of engines, and what a square would be."""
+    calm = sorted((each["engines"], each["traffic_mb_s"]) for each in found if each["load"] == CALM)
+    lines: dict[str, list[tuple[float, float]]] = {"gateways share": calm}
+    if calm and calm[-1][1]:
+        engines, most = calm[-1]
+        lines["by the square"] = [(each, most * (each / engines) ** 2) for each, _ in calm]
+    return qoe_against_load(lines, load="engines", measure="MB/s in all", goal=0.0)
 
 
 def _read(notes: Path) -> list[dict[str, Any]]:

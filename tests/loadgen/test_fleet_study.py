@@ -52,3 +52,4 @@ def test_what_is_written_down_is_not_made_again(tmp_path: Path) -> None:
     written = [json.loads(each) for each in notes.read_text(encoding="utf-8").splitlines()]
     assert len(written) == len(runs)
     assert written[-1]["ended"] == fleet.QUICK[0].jobs
+    assert (tmp_path / "fleet.svg").is_file()
