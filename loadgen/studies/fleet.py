@@ -43,7 +43,7 @@ ENGINES_A_COPY: Final = 4
 POLICIES: Final = ("fair_qoe", "fcfs")
 STALENESS_S: Final = 0.2
 SETTLED_S: Final = 0.2  # half as often as live gateways look at their legs and exchange: both cost most here
-_TOLD_EVERY: Final = 5000
+_TOLD_EVERY: Final = 2_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +123,13 @@ class Sums:
 
 def serve(size: Size, policy: str, seed: int) -> dict[str, Any]:
     """One size under one policy, with progress on standard error; its figures."""
-    arrivals = Copies(size, seed)
     sums, began, spent = Sums(), perf_counter(), process_time()
 
     def ended(job: SimJob) -> None:
         sums.take(job)
-        done = len(sums.qoe)
-        if done % _TOLD_EVERY == 0:
-            print(
-                f"{policy} {size}: {done} jobs ended, {world.now:.1f} s, {perf_counter() - began:.0f} s",
-                file=sys.stderr,
-            )
+        if len(sums.qoe) % _TOLD_EVERY == 0:
+            line = {"policy": policy, **asdict(size), **_figures(sums, world, size, process_time() - spent)}
+            print(f"{perf_counter() - began:.0f} s", json.dumps(line), file=sys.stderr, flush=True)
 
     setup = Setup(
         (PROFILES["h100-8b"],) * size.engines,
@@ -144,9 +140,14 @@ def serve(size: Size, policy: str, seed: int) -> dict[str, Any]:
         accounts_s=SETTLED_S,
         gap_every_s=SETTLED_S,
     )
-    world = World(arrivals, setup, ended=ended)
-    run = world.run()
-    cpu_s = process_time() - spent
+    world = World(Copies(size, seed), setup, ended=ended)
+    world.run()
+    return _figures(sums, world, size, process_time() - spent)
+
+
+def _figures(sums: Sums, world: World, size: Size, cpu_s: float) -> dict[str, Any]:
+    """Those of the jobs that have ended so far."""
+    run = world.run_
     return {
         **_of_readers(sums, run),
         **_of_plans(run, size.gateways),
@@ -159,7 +160,7 @@ def serve(size: Size, policy: str, seed: int) -> dict[str, Any]:
 
 
 def _of_readers(sums: Sums, run: Run) -> dict[str, Any]:
-    qoe, ttft = np.frombuffer(sums.qoe), np.frombuffer(sums.ttft_s)
+    qoe, ttft = np.array(sums.qoe), np.array(sums.ttft_s)  # copies: a buffer that is looked at cannot grow
     return {
         "tenants": len(sums.clients),
         "ended": len(qoe),
@@ -176,7 +177,7 @@ def _of_readers(sums: Sums, run: Run) -> dict[str, Any]:
 
 
 def _of_plans(run: Run, gateways: int) -> dict[str, Any]:
-    plans = np.frombuffer(run.plan_ms)
+    plans = np.array(run.plan_ms)
     return {
         "plan_ms_p50": percentile(plans, 50),
         "plan_ms_p99": percentile(plans, 99),
