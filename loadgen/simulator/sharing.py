@@ -32,7 +32,7 @@ class Traffic:
     told_bytes: int = 0
     answer_bytes: int = 0
 
-    def exchanged(self, request: Request, told: Delta, reply: Reply) -> None:
+    def exchanged(self, request: Request, reply: Reply, told: Delta) -> None:
         """One gateway's exchange."""
         self.exchanges += 1
         self.deltas += len(told.charges) + len(told.lifts)
@@ -94,22 +94,22 @@ class Sharing:
                 if other is not gateway:
                     counters.merge(str(other.number), Delta(floor=delta.floor))
         for gateway, own in zip(self._gateways, deltas, strict=True):
-            self._sync(gateway, own, now)
+            self.traffic.exchanged(*self._sync(gateway, now), own)
 
     def _settle(self, now: float) -> None:
         """As it is after a while without load: everybody has been answered, and holds an equal part."""
         for at in (now - 2 * self._lease_s, now, now, now, now):
             for gateway in self._gateways:
-                self._sync(gateway, Delta(), at)
+                self._sync(gateway, at)
 
-    def _sync(self, gateway: Gateway, told: Delta, now: float) -> None:
+    def _sync(self, gateway: Gateway, now: float) -> tuple[Request, Reply]:
         request = gateway.holder.request(now, gateway.scheduler.lines(self._wholes))
         reply = self._ledger.sync(request)
         gateway.holder.answered(request, reply, now)
-        self.traffic.exchanged(request, told, reply)
         parts = gateway.holder.parts(now)
         for engine_id, whole in self._wholes.items():
             held = parts.get(engine_id, NOTHING)
             if gateway.parts.get(engine_id) != held:
                 gateway.parts[engine_id] = held
                 gateway.scheduler.engine(engine_id, whole.shared(held.seats, held.tokens), now)
+        return request, reply

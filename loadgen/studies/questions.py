@@ -209,8 +209,8 @@ def _on_screen(run: Run, lines: Mapping[int, Line]) -> list[float]:
 def gateways(args: argparse.Namespace) -> Table:
     """One load on the same engines through more and more gateways, which hear of each other late."""
     profiles = [PROFILES["h100-8b"]] * (1 if args.quick else 4)
-    piece = 60.0 if args.quick else 400.0
-    workload = load_trace("azure_conv_2023", rate_scale=2.86 * len(profiles), seed=args.seed, duration_s=piece)
+    piece = 60.0 if args.quick else 600.0
+    workload = load_trace("azure_conv_2023", rate_scale=3.37 * len(profiles), seed=args.seed, duration_s=piece)
     rows = []
     for count in GATEWAYS[:2] if args.quick else GATEWAYS:
         for late_s in STALENESS_S[:1] if count == 1 else STALENESS_S:
