@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.engines.base import Endpoint, LegRequest, Resumability, ResumeLevel
-from gateway.engines.resume import obstacle
+from gateway.engines.resume import obstacle, whole
 from gateway.engines.transcript import Transcript
 
 
@@ -41,7 +41,7 @@ def chat_that_goes_on(request: LegRequest, transcript: Transcript, left: int | N
     body["messages"] = [*request.body["messages"], {"role": "assistant", "content": transcript.said}]
     if left is not None:
         body["max_tokens"] = left
-    least = request.body.get("min_tokens")
-    if isinstance(least, int) and least > transcript.tokens:
+    least = whole(request.body.get("min_tokens"))
+    if least is not None and least > transcript.tokens:
         body["min_tokens"] = least - transcript.tokens
     return body

@@ -136,6 +136,17 @@ def test_what_is_left() -> None:
     assert token_limit(LegRequest("x", Endpoint.COMPLETIONS, {"prompt": "a"}, stream=True)) == 16
 
 
+def test_a_limit_may_be_written_as_a_float() -> None:
+    """60.0 is the integer 60 in JSON, and engines take it; a completion has one name for its limit."""
+    transcript = Transcript(tokens=4)
+    request = LegRequest(
+        "x", Endpoint.CHAT, {"messages": [], "max_tokens": 60.0, "min_tokens": 9.0}, stream=True, transcript=transcript
+    )
+    assert remaining(request, transcript, None) == 56
+    assert continuation(request, [1], 56)["min_tokens"] == 5
+    assert token_limit(text(max_completion_tokens=500)) == 9
+
+
 def test_the_rest_keeps_what_the_client_asked_for() -> None:
     """Sampling stays, what belongs to the prompt goes, `min_tokens` shrinks."""
     transcript = Transcript(tokens=4)
