@@ -5,6 +5,7 @@ after two seconds, so a run is also stopped by its id.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -70,7 +71,9 @@ class SglangEngine(VllmEngine):
         transcript = request.transcript
         if transcript is not None and not transcript.prompt_ids and self._tells_ids(request):
             prompt = request.body["prompt"]
-            transcript.prompt(await self._ids_of(prompt) if isinstance(prompt, str) else prompt)
+            # An engine that is not there fails its start; one that only does not count answers, by text or uncut.
+            with contextlib.suppress(EngineFailed):
+                transcript.prompt(await self._ids_of(prompt) if isinstance(prompt, str) else prompt)
         return await super().start(request, sink)
 
     async def close(self) -> None:
@@ -90,6 +93,9 @@ class SglangEngine(VllmEngine):
         if request.endpoint is Endpoint.CHAT and not transcript.by_ids:
             body = chat_that_goes_on(request, transcript, left)
             return Endpoint.CHAT, {**body, "continue_final_message": True, "add_generation_prompt": False, **rid}
+        if not transcript.by_ids:
+            path, body = await OpenAIEngine._rest(self, request, transcript, left)
+            return path, {**body, **rid}
         body = continuation(request, [*transcript.prompt_ids, *transcript.token_ids], left)
         return Endpoint.COMPLETIONS, without_stops({**body, "return_token_ids": True, **rid})
 
