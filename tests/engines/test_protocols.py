@@ -221,7 +221,7 @@ async def test_what_llama_cpp_s_own_call_has_not(extra: Json) -> None:
     transcript.prompt([1, 2])
     transcript.add_ids([3], 1)
     async with adapter(LlamaCppEngine(settings("llamacpp", "http://127.0.0.1:9"))) as engine:
-        for options, resumable in ((extra, False), ({name: None for name in extra}, True)):
+        for options, resumable in ((extra, False), (dict.fromkeys(extra), True)):
             body = {**TEXT, **options}
             request = LegRequest("x", Endpoint.COMPLETIONS, body, stream=True, transcript=transcript)
             assert bool(engine.can_resume(request)) is resumable
