@@ -1,6 +1,7 @@
 """The studies of the open questions: their parts, and small runs of each."""
 
 from argparse import Namespace
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def test_who_lives_through_no_overload_counts_as_calm() -> None:
 
 
 def test_the_cost_of_quality_has_a_line_for_each_policy_and_rule() -> None:
-    rows = [
+    rows: list[list[Any]] = [
         ["2 engines", "fcfs", None, 0.5, 0.1, 3.0, 100.0, None, 0.0],
         ["4 engines", "fcfs", None, 0.9, 0.5, 1.0, 200.0, None, 0.0],
         ["demand > 1.0", "fair_qoe", 30.0, 0.8, 0.4, 2.0, 150.0, 3, 0.0],
