@@ -135,7 +135,7 @@ class Holder:
             nonce=f"{self.me}.{self._seq}",
             entries=entries,
             epoch=self.epoch,
-            settled=now - self._epoch_since >= self.ttl_s,
+            settled=now - self._epoch_since >= self._settling_s(),
             knows=0 if self._book is None else max((m.joined for m in self._book.members.values()), default=0),
             address=address,
             buried=buried,
@@ -159,6 +159,12 @@ class Holder:
         self._held = {engine: lines[self.me].held for engine, lines in reply.lines.items() if self.me in lines}
         self._watch(reply, now, anew=gap)
         return True
+
+    def _settling_s(self) -> float:
+        """How long a new book must have been known before it gives anything out. Who was in the lost one and has not
+        written in this one may still have legs at the engines, longer than any lease."""
+        missing = self._book is not None and self._elders.keys() - self._book.members.keys()
+        return self._stranger_s if missing else self.ttl_s
 
     def _watch(self, reply: Reply, now: float, *, anew: bool) -> None:
         others = self.others

@@ -47,6 +47,13 @@ class Line:
     weight: float = 1.0
     gone: bool = False
 
+    @property
+    def taken(self) -> Amount:
+        """What nobody else may have: also what legs hold that began under a lease which has ended since."""
+        if self.gone:
+            return self.held
+        return Amount(max(self.held.seats, self.used.seats), max(self.held.tokens, self.used.tokens))
+
 
 def whole_of(lines: Mapping[str, Line]) -> Amount:
     """The engine's capacity: where the gateways differ, the least that one of those alive believes."""
@@ -153,7 +160,7 @@ def _move(me: str, claims: Mapping[str, _Claim], total: int) -> int:
     reserve = _reserve(max(0, total), len(claims))
     if mine.lacks(reserve):
         return mine.should
-    free = max(0, total - sum(claim.held for claim in claims.values()))
+    free = max(0, total - sum(max(claim.held, claim.used) for claim in claims.values()))
     lacking = sum(claim.lacks(reserve) for claim in claims.values()) - free
     if lacking > 0 and mine.spare:
         offered = sum(claim.spare for claim in claims.values())

@@ -80,7 +80,7 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin to probe and keep accounts; returns once every engine was asked, or soon after."""
         for pool in self._pools.values():
-            self._spawn(pool.run(lambda pool=pool: self._plan(pool)))  # type: ignore[misc]
+            self._spawn(pool.run(lambda pool=pool: self._consider(pool)))  # type: ignore[misc]
         caretaker = Caretaker(self, self._clock, self._instrument, self._timeouts)
         self._spawn(caretaker.account())
         self._spawn(caretaker.sweep())
@@ -198,6 +198,7 @@ class Dispatcher:
 
     def _plan(self, pool: Pool) -> None:
         now = self._clock.now()
+        pool.keep_to_lease()
         plan = pool.scheduler.plan(now)
         self._apply(pool, plan, now)
         self._wake(pool, plan.wake_at, now)

@@ -79,8 +79,9 @@ local function grant(entry, line, there)
     end
   end
   for _, other in pairs(there) do
-    free[1] = free[1] - other.held[1]
-    free[2] = free[2] - other.held[2]
+    local used = other.gone and other.held or other.used
+    free[1] = free[1] - math.max(other.held[1], used[1])
+    free[2] = free[2] - math.max(other.held[2], used[2])
   end
   return {math.min(entry.ask[1], math.max(held[1], free[1])), math.min(entry.ask[2], math.max(held[2], free[2]))}
 end

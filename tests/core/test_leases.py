@@ -153,6 +153,30 @@ def test_a_buried_gateway_that_comes_back_gets_a_part_again() -> None:
     assert back.usable(ENGINE, site.now).seats >= 2
 
 
+def test_a_lost_book_gives_nothing_out_while_somebody_of_it_is_missing() -> None:
+    """Its legs may outlast its lease."""
+    site = Site(2)
+    site.settle()
+    present, missing = site.holders
+    site.wants.update(g0=40, g1=40)
+    site.boot = "b"
+    site.rounds(7, [present], step_s=TTL_S / 4)
+    assert present.usable(ENGINE, site.now).seats == 8
+    site.used["g1"] = 6
+    site.rounds(16, step_s=TTL_S / 4)
+    assert (missing.usable(ENGINE, site.now).seats, present.usable(ENGINE, site.now).seats) == (8, 8)
+
+
+def test_a_lost_book_is_given_out_at_last_when_nobody_comes_back() -> None:
+    site = Site(2)
+    site.settle()
+    present, _ = site.holders
+    site.wants["g0"] = 40
+    site.boot = "b"
+    site.rounds(20, [present], step_s=TTL_S / 4)
+    assert present.usable(ENGINE, site.now).seats == 16
+
+
 def test_a_book_that_is_lost_is_written_again_and_gives_nothing_until_it_is_settled() -> None:
     site = Site(2)
     site.settle()

@@ -11,11 +11,14 @@ from gateway.core.leases import Holder
 from gateway.core.ledger import Reply, Request
 from gateway.engines.base import Engine, EngineFacts, EngineSettings
 from gateway.errors import EngineFailed, Unavailable
+from gateway.runtime.caretaker import ClientTimeouts
+from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.registry import Registry
 from gateway.runtime.sharing import Sharing
 from gateway.stores.memory_share import MemoryShare
 from gateway.stores.share import Message
-from tests.runtime.fakes import FakeEngine, Watcher, make_pool
+from tests.runtime.fakes import FakeEngine, Watcher, job_request, make_pool
+from tests.support.waiting import eventually
 
 TTL_S = 3.0
 
@@ -177,6 +180,21 @@ async def test_without_the_store_the_last_part_holds_for_a_lease_s_time() -> Non
     await site.rounds(12, step_s=TTL_S / 8)
     assert a.seats + b.seats <= 8
     assert min(a.seats, b.seats) > 0
+
+
+async def test_who_was_frozen_past_its_lease_starts_nothing_when_it_wakes() -> None:
+    """Also before its first round of sharing: an end makes room in a part that somebody else may hold by now."""
+    site = Site(2)
+    await site.begin()
+    woken = site.members[0]
+    dispatcher = Dispatcher([woken.pool], site.clock, woken.watcher, ClientTimeouts())
+    jobs = [dispatcher.submit(job_request()) for _ in range(woken.seats + 1)]
+    await eventually(lambda: len(woken.engine.legs) == woken.seats)
+    site.clock.advance(0.95 * TTL_S)
+    woken.engine.legs[0].sink.completed()
+    await jobs[0].end
+    assert (woken.pool.scheduler.running("a"), woken.pool.scheduler.waiting) == (len(jobs) - 2, 1)
+    await dispatcher.stop()
 
 
 async def test_one_probe_serves_all() -> None:
