@@ -128,7 +128,7 @@ class Sharing:
         self._answered_at = self._clock.now()
         if epoch != reply.epoch:
             self._must_read, self._must_seed = True, bool(epoch)
-        for source in self._numbers.keys() - reply.members.keys():
+        for source in self._numbers.keys() - self.holder.others.keys():
             del self._numbers[source]
             self.pool.scheduler.counters.lost(source)
 
@@ -185,9 +185,11 @@ class Sharing:
     async def _merge(self) -> None:
         """Take in what was heard, in its order; read the sums where something is missing."""
         waiting, self._waiting = self._waiting, []
+        known = dict(self._numbers)
         for message in waiting:
-            expected = self._numbers.get(message.source, 0) + 1
-            self._must_read = self._must_read or message.number > expected
+            last = known.get(message.source, 0)
+            self._must_read = self._must_read or message.number > last + 1
+            known[message.source] = max(last, message.number)
         if self._must_read and self._unsure is None and self.holder.epoch:
             try:
                 await self._read()
@@ -212,6 +214,8 @@ class Sharing:
         known = self.pool.scheduler.counters.snapshot()
         charges = {name: total - known.charges.get(name, 0.0) for name, total in sums.charges.items()}
         self.pool.scheduler.counters.merge("", Delta({n: a for n, a in charges.items() if abs(a) > 1e-6}, sums.lifts))
-        self._numbers = {name: number for name, number in sums.numbers.items() if name in self.holder.others}
+        for name, number in sums.numbers.items():
+            if name != self.holder.me:  # all others: a newcomer may be in the sums before the ledger has told of it
+                self._numbers[name] = max(number, self._numbers.get(name, 0))
         self._must_read = False
         await self._registry.adopt(sums.engines)

@@ -16,7 +16,7 @@ from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.registry import Registry
 from gateway.runtime.sharing import Sharing
 from gateway.stores.memory_share import MemoryShare
-from gateway.stores.share import Message
+from gateway.stores.share import Message, Sums
 from tests.runtime.fakes import FakeEngine, Watcher, job_request, make_pool
 from tests.support.waiting import eventually
 
@@ -27,6 +27,11 @@ class Flaky(MemoryShare):
     """A store whose answers may be lost: `fails` is how, before the exchange ("away") or after it ("lost")."""
 
     fails = ""
+    reads = 0
+
+    async def sums(self) -> Sums:
+        self.reads += 1
+        return await super().sums()
 
     async def exchange(self, request: Request, message: Message | None) -> Reply:
         if self.fails == "away":
@@ -146,6 +151,49 @@ async def test_who_comes_later_reads_what_was_charged() -> None:
     late = Member("g9", site.store, site.clock)
     await site.rounds(3, [late])
     assert late.counter("t") == 20.0
+
+
+async def test_messages_in_a_row_are_no_cause_to_read_everything() -> None:
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    reads = site.store.reads
+    for _ in range(3):
+        b.ask("t", 1)
+        assert b.plan() == 1
+        await site.rounds(1, [b], step_s=TTL_S / 4)
+    await site.rounds(1, [a])
+    assert (a.counter("t"), site.store.reads) == (30.0, reads)
+
+
+async def test_a_newcomer_s_charge_that_was_read_is_not_counted_again_when_it_is_heard() -> None:
+    """It comes between the others' exchange and their reading of the sums: they do not know the newcomer yet."""
+    site = Site(2)
+    await site.begin()
+    a = site.members[0]
+    new = Member("g9", site.store, site.clock)
+    await a.sharing._round(site.clock.now())
+    a.sharing._must_read = True
+    new.pool.scheduler.counters.charge(new.pool.scheduler.counters.account("t"), 10.0)
+    await site.rounds(1, [new], step_s=0.0)
+    await a.sharing._merge()
+    await site.rounds(2)
+    assert a.counter("t") == 10.0
+
+
+async def test_a_dead_gateway_s_floor_holds_nobody_down() -> None:
+    """From when its lease has run out, although its legs may still hold places; and whatever is read meanwhile."""
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    b.ask("t", 20)
+    assert b.plan() == b.seats
+    await site.rounds(2)
+    assert a.pool.scheduler.counters.floor() == b.pool.scheduler.counters.floor()
+    a.sharing._must_read = True
+    await site.rounds(8, [a], step_s=TTL_S / 4)
+    assert a.sharing.holder.lines("a")["g1"].gone
+    assert a.pool.scheduler.counters.floor() is None
 
 
 async def test_a_store_that_lost_everything_is_told_again() -> None:
