@@ -49,7 +49,7 @@ class Member:
         self.clock = clock
         self.watcher = Watcher()
         self.engine = FakeEngine("a", max_running=8)
-        self.pool = make_pool([self.engine], self.watcher)
+        self.pool = make_pool([self.engine], self.watcher, clock=clock)
         self.made: list[str] = []
         holder = Holder(name, TTL_S)
         registry = Registry(self.pool, holder, clock, self.make, self.drain)
