@@ -61,6 +61,7 @@ class Holder:
         self._sent_at = -inf
         self._renewed = -inf
         self._elders: dict[str, Member] = {}  # of the book that was lost, until the new one is settled
+        self._others: dict[str, Member] = {}
         self._vouched: dict[str, float] = {}
         self._watches: dict[str, _Watch] = {}
         self._burials: dict[str, int] = {}  # who was buried by which request, until that or a later one is answered
@@ -89,9 +90,7 @@ class Holder:
     @property
     def others(self) -> Mapping[str, Member]:
         """The living gateways that the last answer told of, and those from before the book was lost."""
-        members = {} if self._book is None else self._book.members
-        here = {name: member for name, member in members.items() if name != self.me and not member.gone}
-        return {**self._elders, **here}
+        return self._others
 
     @property
     def epoch(self) -> str:
@@ -150,9 +149,11 @@ class Holder:
         gap = now - self._renewed > self.ttl_s / 2
         if self.epoch != reply.epoch:
             self._epoch_since = now
-            self._elders = dict(self.others)
+            self._elders = self._others
         if reply.settled:
-            self._elders.clear()
+            self._elders = {}
+        here = {name: member for name, member in reply.members.items() if name != self.me and not member.gone}
+        self._others = {**self._elders, **here}
         self._book = reply
         self._renewed = self._sent_at
         self._burials.clear()

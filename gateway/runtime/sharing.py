@@ -4,7 +4,8 @@ Rules of this file:
 
 1. There is one exchange at a time, and at most one in 50 ms; charges alone wait 100 ms. It is made when there is
    something to tell (charges, a part to give or to take, a probe's findings, an administrator's change), when another
-   gateway gave, took or lacks something, and a few times in a lease's time in any case.
+   gateway gave, took or lacks something, and a few times in a lease's time in any case. Who is alone and holds
+   everything only keeps its lease, and its charges go with that.
 2. An exchange whose answer did not come may have been done. What it told is sent again as it was, until an answer
    comes; the store knows by its number whether it has it. What happens meanwhile waits.
 3. Who misses a message, is new, or finds a new epoch reads all sums; what they hold already is not merged again.
@@ -48,6 +49,7 @@ class Sharing:
         self._unsure: Message | None = None  # told, and not acknowledged
         self._waiting: list[Message] = []  # heard, not merged yet
         self._numbers: dict[str, int] = {}
+        self._joined = 0  # the ledger's number of our arrival
         self._must_read = True
         self._must_seed = False
         self._left = False
@@ -55,7 +57,7 @@ class Sharing:
         self._exchanged_at = clock.now() - holder.ttl_s
         self._answered_at = clock.now()
         self._reported_at = clock.now() - REPORT_S
-        store.hear(self._hear, self._poked.set)
+        store.hear(holder.me, self._hear, self._poked.set)
         pool.share_with(registry)
 
     def state(self) -> ShareState:
@@ -128,6 +130,8 @@ class Sharing:
         self._answered_at = self._clock.now()
         if epoch != reply.epoch:
             self._must_read, self._must_seed = True, bool(epoch)
+        if self._joined != (joined := reply.members[self.holder.me].joined):
+            self._joined, self._must_read = joined, True  # nothing was sent to who was not in the ledger
         for source in self._numbers.keys() - self.holder.others.keys():
             del self._numbers[source]
             self.pool.scheduler.counters.lost(source)
@@ -152,8 +156,19 @@ class Sharing:
             return True
         if self._registry.health or self._registry.news:
             return True
+        if self._has_everything(now):
+            return False  # and nobody waits to hear of charges
         due = now - self._exchanged_at >= CHARGES_S
         return (due and self.pool.scheduler.counters.has_delta()) or self._wants_to_move(now)
+
+    def _has_everything(self, now: float) -> bool:
+        """Whether this gateway is alone, with all of every engine."""
+        if self.holder.others:
+            return False
+        return all(
+            self.holder.usable(name, now) == (whole.max_running, whole.kv_tokens or 0)
+            for name, whole in self.pool.wholes().items()
+        )
 
     def _wants_to_move(self, now: float) -> bool:
         """Whether a part of an engine should be given or taken."""
@@ -179,8 +194,7 @@ class Sharing:
     # ---- what is heard
 
     def _hear(self, message: Message) -> None:
-        if message.source != self.holder.me:
-            self._waiting.append(message)
+        self._waiting.append(message)
 
     async def _merge(self) -> None:
         """Take in what was heard, in its order; read the sums where something is missing."""

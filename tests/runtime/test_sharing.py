@@ -27,13 +27,14 @@ class Flaky(MemoryShare):
     """A store whose answers may be lost: `fails` is how, before the exchange ("away") or after it ("lost")."""
 
     fails = ""
-    reads = 0
+    reads = exchanges = 0
 
     async def sums(self) -> Sums:
         self.reads += 1
         return await super().sums()
 
     async def exchange(self, request: Request, message: Message | None) -> Reply:
+        self.exchanges += 1
         if self.fails == "away":
             raise Unavailable("away")
         reply = await super().exchange(request, message)
@@ -153,6 +154,22 @@ async def test_who_comes_later_reads_what_was_charged() -> None:
     assert late.counter("t") == 20.0
 
 
+async def test_who_is_alone_with_everything_only_keeps_its_lease() -> None:
+    """Its charges go with that; a second gateway hears of them and from then on of each as it comes."""
+    site = Site(1)
+    await site.begin()
+    (a,) = site.members
+    before = site.store.exchanges
+    for _ in range(60):
+        a.ask("t", 1)
+        a.plan()
+        await site.rounds(1)
+    assert site.store.exchanges - before == 4  # in 3 seconds, a lease's time
+    late = Member("g9", site.store, site.clock)
+    await site.rounds(2, [late, a])
+    assert late.counter("t") == a.counter("t") > 0
+
+
 async def test_messages_in_a_row_are_no_cause_to_read_everything() -> None:
     site = Site(2)
     await site.begin()
@@ -220,9 +237,9 @@ async def test_without_the_store_the_last_part_holds_for_a_lease_s_time() -> Non
     a, b = site.members
     before = a.seats
     site.store.fails = "away"
-    await site.rounds(8, step_s=TTL_S / 10)
+    await site.rounds(6, step_s=TTL_S / 10)
     assert a.seats == before
-    await site.rounds(3, step_s=TTL_S / 10)
+    await site.rounds(5, step_s=TTL_S / 10)
     assert (a.seats, b.seats) == (0, 0)
     site.store.fails = ""
     await site.rounds(12, step_s=TTL_S / 8)
