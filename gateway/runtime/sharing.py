@@ -18,7 +18,7 @@ from typing import Final
 from gateway.clock import Clock
 from gateway.core.counters import Delta
 from gateway.core.leases import Holder
-from gateway.core.shares import Line, next_held
+from gateway.core.shares import Line, next_held, turns
 from gateway.errors import Unavailable
 from gateway.runtime.instrument import Instrument, ShareState
 from gateway.runtime.pool import Pool
@@ -62,7 +62,7 @@ class Sharing:
 
     def state(self) -> ShareState:
         """How it stands."""
-        held = {slot.id: self.holder.usable(slot.id, self._clock.now()) for slot in self.pool.slots}
+        held = {slot.id: self.holder.held(slot.id, self._clock.now()) for slot in self.pool.slots}
         lines = {slot.id: self.holder.lines(slot.id) for slot in self.pool.slots}
         return ShareState(
             gateway=self.holder.me,
@@ -166,7 +166,7 @@ class Sharing:
         if self.holder.others:
             return False
         return all(
-            self.holder.usable(name, now) == (whole.max_running, whole.kv_tokens or 0)
+            self.holder.held(name, now) == (whole.max_running, whole.kv_tokens or 0)
             for name, whole in self.pool.wholes().items()
         )
 
@@ -175,10 +175,12 @@ class Sharing:
         if not self.holder.settled:
             return False
         me = self.holder.me
-        for engine_id, line in self._lines().items():
-            held = self.holder.usable(engine_id, now)
+        mine = self._lines()
+        turn = turns(mine)
+        for engine_id, line in mine.items():
+            held = self.holder.held(engine_id, now)
             lines = {**self.holder.lines(engine_id), me: replace(line, held=held)}
-            if next_held(me, lines) != held:
+            if next_held(me, lines, turn[engine_id]) != held:
                 return True
         return False
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from gateway.clock import ManualClock
+from gateway.core.events import LegEnded
 from gateway.core.job import JobSpec
 from gateway.core.leases import Holder
 from gateway.core.ledger import Reply, Request
@@ -126,7 +127,13 @@ async def test_seats_go_where_jobs_wait_and_never_twice() -> None:
     assert a.plan() == 7
     b.ask("t", 20)
     await site.rounds(6)
-    assert (a.seats, b.seats) == (7, 1)  # what runs is not taken away
+    assert (a.pool.scheduler.running("a"), a.seats, b.seats) == (7, 4, 1)  # what runs is not taken away
+    for number in range(5):
+        a.pool.scheduler.remove(f"j{number + 1}", site.clock.now(), finished=True)
+        a.pool.scheduler.leg_ended(f"j{number + 1}", LegEnded(), site.clock.now())
+        a.plan()
+        await site.rounds(6)
+    assert (a.pool.scheduler.running("a"), a.seats, b.seats) == (4, 4, 4)
 
 
 async def test_charges_reach_the_others_once_also_when_an_answer_is_lost() -> None:
