@@ -90,7 +90,7 @@ def simulated(setup: Setup, workload: Workload) -> Mapping[str, Any]:
 
 
 def attacked(args: argparse.Namespace, prepared: Attack, workload: Workload) -> Mapping[str, Any]:
-    """Over the network, with keys for this load's own clients: where all requests are new clients, more load is more."""
+    """Over the network, with keys for this load's own clients: there are more of them where each request is one."""
     with attack.client_keys(args, workload) as keys:
         loaded = replace(prepared, requests=workload.requests, keys=dict(keys))
         outcome = attack.perform(loaded, args.processes, sys.stderr.isatty())

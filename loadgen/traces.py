@@ -2,7 +2,8 @@
 
 Columns, in any order: `arrived_s` (seconds), `input_tokens`, `output_tokens`, `client` (optional; may be empty). A name
 ending in .gz is unpacked.
-Blank lines, spaces after commas and a byte order mark do not matter. The traces that come with the package, and their sources: `loadgen/traces/README.md`.
+Blank lines, spaces after commas and a byte order mark do not matter. The traces that come with the package, and their
+sources: `loadgen/traces/README.md`.
 """
 
 import csv
@@ -87,13 +88,13 @@ def load_trace(
         tuple(
             Request(
                 index,
-                (row.arrived_s - start_s) / rate_scale,
-                row.client,
-                row.input_tokens,
-                row.output_tokens,
-                paces(row.client, row.input_tokens),
+                (r.arrived_s - start_s) / rate_scale,
+                r.client,
+                r.input_tokens,
+                r.output_tokens,
+                paces(r.client, r.input_tokens),
             )
-            for index, row in enumerate(piece)
+            for index, r in enumerate(piece)
         ),
     )
 
