@@ -83,20 +83,10 @@ def load_trace(
     piece = [row for row in rows if row.client in kept and start_s <= row.arrived_s < end_s]
     if not piece:
         raise TraceError(f"{path}: no request in it, or none in the piece that was asked for")
-    return Workload(
-        name,
-        tuple(
-            Request(
-                index,
-                (r.arrived_s - start_s) / rate_scale,
-                r.client,
-                r.input_tokens,
-                r.output_tokens,
-                paces(r.client, r.input_tokens),
-            )
-            for index, r in enumerate(piece)
-        ),
-    )
+    at = [(row.arrived_s - start_s) / rate_scale for row in piece]
+    sizes = [(row.client, row.input_tokens, row.output_tokens) for row in piece]
+    made = (Request(k, at[k], *size, paces(*size[:2])) for k, size in enumerate(sizes))
+    return Workload(name, tuple(made))
 
 
 def read_rows(path: Path) -> Iterator[Row]:
