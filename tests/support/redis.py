@@ -61,6 +61,14 @@ class RedisServer:
         answer = self._say(f"EVAL \"return #redis.call('KEYS', '{pattern}')\" 0\r\n".encode())
         return int(answer[1:])
 
+    def filled(self, pattern: str) -> int:
+        """How many streams whose names match have more than the entry that opens them."""
+        script = (
+            f"local n = 0 for _, k in ipairs(redis.call('KEYS', '{pattern}')) do "
+            "if redis.call('XLEN', k) > 1 then n = n + 1 end end return n"
+        )
+        return int(self._say(f'EVAL "{script}" 0\r\n'.encode())[1:])
+
     def commands(self) -> int:
         """How many commands it has done, those inside scripts too."""
         with socket.create_connection(("127.0.0.1", self.port), 1.0) as talking:
