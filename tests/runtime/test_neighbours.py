@@ -60,7 +60,7 @@ def full_house(made: House, window_s: float) -> tuple[Desk, str, OneDead]:
     exchange = OneDead(lost)
     log = MemoryStreamLog()
     log.open(lost.id, "alice", now=0.0)
-    near = Neighbours(cast(StreamExchange, exchange), made.dispatcher, cast(Admission, Door()))
+    near = Neighbours(cast("StreamExchange", exchange), made.dispatcher, cast("Admission", Door()))
     return Desk(log, made.dispatcher, made.clock, window_s=window_s, neighbours=near), lost.id, exchange
 
 

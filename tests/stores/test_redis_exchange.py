@@ -195,4 +195,3 @@ async def test_the_last_gateway_hands_nothing_over(redis: RedisServer) -> None:
         await only.write(b"1")
         assert await only.exchange.hand_over() == 0
         assert "s" in only.log.writing
-
