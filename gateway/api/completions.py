@@ -116,6 +116,8 @@ def _ask(endpoint: Endpoint, fields: GenerationRequest, body: dict[str, Any], re
     for name in ("n", "prompt"):
         if name in body:
             body[name] = getattr(fields, name)  # numbers that others count by: 2.0 is 2
+    if isinstance(fields, CompletionRequest):
+        body["prompt"] = _alone(fields.prompt)
     options = fields.stream_options
     return Ask(
         request_id=request_id,
@@ -128,3 +130,9 @@ def _ask(endpoint: Endpoint, fields: GenerationRequest, body: dict[str, Any], re
         choices=(fields.n or 1) * fields.prompts,
         pace=pace_spec(fields.pace),
     )
+
+
+def _alone(prompt: Any) -> Any:
+    """A list of one prompt is that prompt, which can be continued after a cut."""
+    one = isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int)
+    return prompt[0] if one else prompt

@@ -4,7 +4,7 @@ same, and the tests hold the two against each other.
 Rules of this file:
 
 1. The sum of what is held at an engine never grows above its capacity: a line is lowered as its gateway says, and
-   raised by what is free.
+   raised by what is free. What legs hold beyond their gateway's line, since its lease has ended, is not free either.
 2. A gateway numbers its requests; one that comes late, after a newer one, changes nothing.
 3. An epoch is the time in which the book remembers everything. A book that was lost, or that another server process
    took over (it may have lost the last second), begins a new one, and is not settled: gateways tell what they hold and
@@ -129,8 +129,9 @@ class Ledger:
         if not self.settled:
             return Amount(min(entry.ask.seats, held.seats), min(entry.ask.tokens, held.tokens))
         whole = whole_of({**others, "": replace(entry.line, gone=False)})
-        free_seats = whole.seats - sum(line.held.seats for line in others.values())
-        free_tokens = whole.tokens - sum(line.held.tokens for line in others.values())
+        taken = [line.taken for line in others.values()]
+        free_seats = whole.seats - sum(each.seats for each in taken)
+        free_tokens = whole.tokens - sum(each.tokens for each in taken)
         return Amount(
             min(entry.ask.seats, max(held.seats, free_seats)), min(entry.ask.tokens, max(held.tokens, free_tokens))
         )

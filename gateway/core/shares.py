@@ -12,8 +12,9 @@ Rules of this file:
    (`ledger.py`) keeps the sum right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Final, NamedTuple
 
 RESERVE: Final = 4  # a gateway that wants nothing keeps one part in so many of its equal share
@@ -47,6 +48,13 @@ class Line:
     weight: float = 1.0
     gone: bool = False
 
+    @property
+    def taken(self) -> Amount:
+        """What nobody else may have: also what legs hold that began under a lease which has ended since."""
+        if self.gone:
+            return self.held
+        return Amount(max(self.held.seats, self.used.seats), max(self.held.tokens, self.used.tokens))
+
 
 def whole_of(lines: Mapping[str, Line]) -> Amount:
     """The engine's capacity: where the gateways differ, the least that one of those alive believes."""
@@ -54,36 +62,51 @@ def whole_of(lines: Mapping[str, Line]) -> Amount:
     return Amount(min((each.seats for each in alive), default=0), min((each.tokens for each in alive), default=0))
 
 
-def targets(lines: Mapping[str, Line]) -> dict[str, Amount]:
+def turns(engines: Collection[str]) -> dict[str, float]:
+    """Where rounding begins at each engine of a pool: spread evenly, so that over all engines together a gateway gets
+    its part to within one sequence, however few each engine has for it."""
+    return {engine: (number + 0.5) / len(engines) for number, engine in enumerate(sorted(engines))}
+
+
+def targets(lines: Mapping[str, Line], turn: float = 0.5) -> dict[str, Amount]:
     """What each living gateway should hold of the engine; sums to what the gone have left of it."""
     whole = whole_of(lines)
     alive = {name: line for name, line in sorted(lines.items()) if not line.gone}
     seats = whole.seats - sum(line.held.seats for line in lines.values() if line.gone)
     tokens = whole.tokens - sum(line.held.tokens for line in lines.values() if line.gone)
     weights = {name: line.weight for name, line in alive.items()}
-    by_seats = _divide(max(0, seats), {name: line.want.seats for name, line in alive.items()}, weights)
-    by_tokens = _divide(max(0, tokens), {name: line.want.tokens for name, line in alive.items()}, weights)
+    by_seats = _divide(max(0, seats), {name: line.want.seats for name, line in alive.items()}, weights, turn)
+    by_tokens = _divide(max(0, tokens), {name: line.want.tokens for name, line in alive.items()}, weights, turn)
     _make_room(by_tokens, {name: line.must for name, line in alive.items()})
     return {name: Amount(by_seats[name], by_tokens[name]) for name in alive}
 
 
-def next_held(me: str, lines: Mapping[str, Line]) -> Amount:
+def next_held(me: str, lines: Mapping[str, Line], turn: float = 0.5) -> Amount:
     """What `me` should ask to hold now, given everybody's lines; below what it holds: it gives the difference back."""
-    should = targets(lines)
+    seats, tokens = _claims(lines, turn)
+    return Amount(seats.move(me), tokens.move(me))
+
+
+def may_fill(me: str, lines: Mapping[str, Line], turn: float = 0.5) -> Amount:
+    """How far `me` may fill what it holds with new legs: where others lack what it holds beyond its part, what ends
+    makes room for them. Else a gateway that is always full would keep its places for ever."""
+    seats, tokens = _claims(lines, turn)
+    return Amount(seats.fill(me), tokens.fill(me))
+
+
+def _claims(lines: Mapping[str, Line], turn: float) -> tuple["_Claims", "_Claims"]:
+    """Of sequences and of tokens."""
+    should = targets(lines, turn)
     whole = whole_of(lines)
     gone = [line.held for line in lines.values() if line.gone]
     alive = {name: lines[name] for name in should}
-    seats = {
-        name: _Claim(line.held.seats, line.used.seats, line.want.seats, should[name].seats)
-        for name, line in alive.items()
-    }
+    seats = {n: _Claim(line.held.seats, line.used.seats, line.want.seats, should[n].seats) for n, line in alive.items()}
     tokens = {
-        name: _Claim(line.held.tokens, line.used.tokens, line.want.tokens, should[name].tokens)
-        for name, line in alive.items()
+        n: _Claim(line.held.tokens, line.used.tokens, line.want.tokens, should[n].tokens) for n, line in alive.items()
     }
-    return Amount(
-        _move(me, seats, whole.seats - sum(each.seats for each in gone)),
-        _move(me, tokens, whole.tokens - sum(each.tokens for each in gone)),
+    return (
+        _Claims(seats, whole.seats - sum(each.seats for each in gone)),
+        _Claims(tokens, whole.tokens - sum(each.tokens for each in gone)),
     )
 
 
@@ -95,29 +118,34 @@ class _Claim(NamedTuple):
     want: int
     should: int
 
-    def lacks(self, reserve: int) -> int:
+    def lacks(self, reserve: float) -> int:
         """What it should have more, and could use."""
-        return max(0, min(self.should, max(self.want, reserve)) - self.held)
+        return max(0, min(self.should, max(self.want, ceil(reserve))) - self.held)
 
     @property
     def spare(self) -> int:
-        """What it could give."""
+        """What it could give now."""
         return max(0, self.held - max(self.used, self.should))
 
+    @property
+    def excess(self) -> int:
+        """What it holds beyond its part, used or not."""
+        return max(0, self.held - self.should)
 
-def _reserve(total: int, count: int) -> int:
-    """What everybody keeps, whatever it wants."""
-    return max(total // (RESERVE * count), min(1, total // count))
+
+def _reserve(total: int, count: int) -> float:
+    """What everybody keeps, whatever it wants; less than one is one at some of the engines."""
+    return max(total / (RESERVE * count), min(1, total // (2 * count)))
 
 
-def _divide(total: int, wants: Mapping[str, int], weights: Mapping[str, float]) -> dict[str, int]:
+def _divide(total: int, wants: Mapping[str, int], weights: Mapping[str, float], turn: float) -> dict[str, int]:
     """Whole parts of `total`: reserves, weighted max-min up to the wants, the rest equally; O(gateways squared)."""
     count = len(wants)
     if not count:
         return {}
     reserve = _reserve(total, count)
-    parts = dict.fromkeys(wants, float(reserve))
-    left = float(total - reserve * count)
+    parts = dict.fromkeys(wants, reserve)
+    left = total - reserve * count
     hungry = {name for name, want in wants.items() if want > reserve}
     while hungry and left > 1e-9:
         weight = sum(weights[name] for name in sorted(hungry))
@@ -126,10 +154,12 @@ def _divide(total: int, wants: Mapping[str, int], weights: Mapping[str, float]) 
             parts[name] += step * weights[name]
         left -= step * weight
         hungry = {name for name in hungry if wants[name] - parts[name] > 1e-9}
-    whole = {name: int(part + left / count + 1e-9) for name, part in parts.items()}
-    short = total - sum(whole.values())
-    for name in sorted(whole, key=lambda name: (whole[name] - parts[name], name))[:short]:
-        whole[name] += 1
+    whole = {}
+    upto, given = turn, 0
+    for name, part in parts.items():
+        upto += part + left / count
+        whole[name] = min(total, floor(upto + 1e-9)) - given
+        given += whole[name]
     return whole
 
 
@@ -147,15 +177,29 @@ def _make_room(parts: dict[str, int], musts: Mapping[str, int]) -> None:
             lacks -= given
 
 
-def _move(me: str, claims: Mapping[str, _Claim], total: int) -> int:
-    """What `me` should hold next of `total`."""
-    mine = claims[me]
-    reserve = _reserve(max(0, total), len(claims))
-    if mine.lacks(reserve):
-        return mine.should
-    free = max(0, total - sum(claim.held for claim in claims.values()))
-    lacking = sum(claim.lacks(reserve) for claim in claims.values()) - free
-    if lacking > 0 and mine.spare:
-        offered = sum(claim.spare for claim in claims.values())
-        return mine.held - min(mine.spare, -(-lacking * mine.spare // offered))
-    return mine.held if lacking > 0 else max(mine.held, min(mine.should, mine.held + free))
+class _Claims:
+    """Everybody's claims of `total`, in one measure."""
+
+    def __init__(self, claims: Mapping[str, _Claim], total: int) -> None:
+        self._claims = claims
+        self._reserve = _reserve(max(0, total), len(claims))
+        self._free = max(0, total - sum(max(claim.held, claim.used) for claim in claims.values()))
+        self._lacking = sum(claim.lacks(self._reserve) for claim in claims.values()) - self._free
+
+    def move(self, me: str) -> int:
+        """What `me` should hold next."""
+        mine, lacking = self._claims[me], self._lacking
+        if mine.lacks(self._reserve):
+            return mine.should
+        if lacking > 0 and mine.spare:
+            offered = sum(claim.spare for claim in self._claims.values())
+            return mine.held - min(mine.spare, -(-lacking * mine.spare // offered))
+        return mine.held if lacking > 0 else max(mine.held, min(mine.should, mine.held + self._free))
+
+    def fill(self, me: str) -> int:
+        """What `me` may use of what it holds."""
+        mine, lacking = self._claims[me], self._lacking
+        if lacking <= 0 or not mine.excess:
+            return mine.held
+        beyond = sum(claim.excess for claim in self._claims.values())
+        return mine.held - min(mine.excess, -(-lacking * mine.excess // beyond))

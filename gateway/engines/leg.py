@@ -20,6 +20,12 @@ BUSY: Final = frozenset({408, 425, 429, 503})
 class _Answer(msgspec.Struct):
     usage: EngineUsage | Odd = None
     choices: Any = None
+    error: Any = None
+
+    @property
+    def none(self) -> bool:
+        """Whether it is an error, whatever its status."""
+        return bool(self.error) or not isinstance(self.choices, list)
 
     @property
     def aborted(self) -> bool:
@@ -176,6 +182,9 @@ class HttpLeg:
             answer = msgspec.json.decode(body, type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._fail(EngineFailed("The engine's answer is not what was asked for."))
+            return
+        if answer.none:
+            self._fail(EngineFailed("The engine sent an error in place of an answer."))
             return
         if answer.aborted:
             self._fail(EngineFailed("The engine gave the answer up."))

@@ -5,6 +5,7 @@ last message of the assistant for the beginning of the answer. A stream whose id
 engine, goes on at the native call, which takes and tells ids.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,14 @@ from gateway.engines.textual import chat_that_goes_on, continues_text
 from gateway.engines.transcript import Transcript
 
 NATIVE: Final = "/completion"
+# Fields that the native call lacks or writes otherwise, and the values that ask for nothing.
+_FOREIGN: Final[Mapping[str, tuple[Any, ...]]] = {
+    "stop_token_ids": (None, []),
+    "allowed_token_ids": (None, []),
+    "min_tokens": (None, 0),
+    "logprobs": (None,),
+    "skip_special_tokens": (None, True),
+}
 _SAMPLING: Final = ("temperature", "top_k", "top_p", "min_p", "seed", "logit_bias", "ignore_eos")
 
 
@@ -39,6 +48,9 @@ class LlamaCppEngine(OpenAIEngine):
         transcript = request.transcript
         known = transcript is not None and transcript.begun and transcript.by_ids and not transcript.broken
         if known and not obstacle(request):
+            foreign = [name for name, harmless in _FOREIGN.items() if request.body.get(name) not in harmless]
+            if foreign:
+                return Resumability(ResumeLevel.NO, f"its own call has no {foreign[0]}")
             greedy = request.body.get("temperature") == 0
             return Resumability(ResumeLevel.REPLAY if greedy else ResumeLevel.TOKEN, "" if greedy else "drawn anew")
         return continues_text(request, chats=True)

@@ -13,6 +13,7 @@ from gateway.engines.relay import Choice, Chunk, ChunkRelay, Delta, Renaming
 from gateway.engines.transcript import Transcript
 
 MAX_HELD: Final = 64
+REASONING: Final = ("reasoning", "reasoning_content")  # some versions of vLLM send both, with the same text
 _NOT_REPEATED: Final = frozenset({"choices", "usage", "prompt_token_ids"})
 
 
@@ -86,6 +87,9 @@ class RecordingRelay(ChunkRelay):
         text = self._text(choice)
         ids = choice.token_ids
         if not isinstance(ids, list):
+            if self._held and (text or choice.finish_reason):
+                event, ids = self._release(event, [])
+                self._add(ids)
             if text:
                 self.tokens += 1
                 transcript.add_text(text, 1)
@@ -94,26 +98,35 @@ class RecordingRelay(ChunkRelay):
             return self._hold(event, ids)
         if self._held:
             event, ids = self._release(event, ids)
+        self._add(ids)
+        return event
+
+    def _add(self, ids: list[int]) -> None:
         if ids:
             self.tokens += len(ids)
-            transcript.add_ids(ids, len(ids))
-        return event
+            self._transcript.add_ids(ids, len(ids))
 
     def _text(self, choice: Choice) -> str:
         delta, transcript = choice.delta, self._transcript
         if not isinstance(delta, Delta):
             return choice.text if isinstance(choice.text, str) else ""
+        thought = self._thought(delta) if delta.reasoning or delta.reasoning_content else ""
         if isinstance(delta.content, str) and delta.content:
             transcript.part = "content"
             return delta.content
-        for part, text in (("reasoning", delta.reasoning), ("reasoning_content", delta.reasoning_content)):
-            if isinstance(text, str) and text:
-                transcript.part, transcript.reasoned = part, True
-                return text
+        if thought:
+            return thought
         if delta.says():
             transcript.broken = "the answer is not text alone"
             return "?"
         return ""
+
+    def _thought(self, delta: Delta) -> str:
+        found = {name: said for name in REASONING if isinstance(said := getattr(delta, name), str) and said}
+        if not found:
+            return ""
+        self._transcript.part, self._transcript.reasoned = " ".join(found), True
+        return next(iter(found.values()))
 
     def _hold(self, event: bytes, ids: list[int]) -> bytes:
         self._held.append((event, ids))

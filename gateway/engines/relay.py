@@ -194,6 +194,8 @@ class ChunkRelay:
             if payload == DONE:
                 self.done = True
                 break
+            if b"\n" in payload:  # between the JSON's words: in a string it would be escaped
+                payload = payload.replace(b"\n", b" ")
             chunk = self._chunk(payload)
             if chunk is None:
                 raise EngineFailed("The engine sent something that is not a chunk.")

@@ -119,10 +119,15 @@ def _has_media(message: Any) -> bool:
 
 def token_limit(request: LegRequest) -> int | None:
     """Tokens that the client allows the whole answer."""
-    limit = request.body.get("max_completion_tokens") or request.body.get("max_tokens")
-    if limit is None and request.endpoint is Endpoint.COMPLETIONS:
-        return COMPLETION_TOKENS
-    return limit if isinstance(limit, int) else None
+    limit = whole(request.body.get("max_tokens"))
+    if request.endpoint is Endpoint.COMPLETIONS:
+        return COMPLETION_TOKENS if limit is None else limit
+    return whole(request.body.get("max_completion_tokens")) or limit
+
+
+def whole(value: Any) -> int | None:
+    """JSON has one kind of number: 60.0 is 60."""
+    return int(value) if isinstance(value, int) or (isinstance(value, float) and value.is_integer()) else None
 
 
 def remaining(request: LegRequest, transcript: Transcript, context_tokens: int | None) -> int | None:
@@ -141,8 +146,8 @@ def continuation(request: LegRequest, prompt: Any, left: int | None) -> dict[str
     body["prompt"] = prompt
     if left is not None:
         body["max_tokens"] = left
-    least = request.body.get("min_tokens")
-    if isinstance(least, int) and request.transcript is not None and (rest := least - request.transcript.tokens) > 0:
+    least = whole(request.body.get("min_tokens"))
+    if least is not None and request.transcript is not None and (rest := least - request.transcript.tokens) > 0:
         body["min_tokens"] = rest
     logprobs = request.body.get("logprobs")
     if logprobs is not None and request.endpoint is Endpoint.COMPLETIONS:
@@ -161,9 +166,8 @@ def stop_matcher(body: Mapping[str, Any]) -> StopMatcher | None:
     stops = [given] if isinstance(given, str) else given
     if not isinstance(stops, list) or not stops or not all(isinstance(stop, str) and stop for stop in stops):
         return None
-    least = body.get("min_tokens")
     return StopMatcher(
         stops,
         include=body.get("include_stop_str_in_output") is True,
-        min_tokens=least if isinstance(least, int) else 0,
+        min_tokens=whole(body.get("min_tokens")) or 0,
     )

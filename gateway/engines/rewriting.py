@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.engines.base import Usage
-from gateway.engines.recording import MAX_HELD, head_of, usage_event, usage_fields
+from gateway.engines.recording import MAX_HELD, REASONING, head_of, usage_event, usage_fields
 from gateway.engines.relay import ABORTED, DONE, EngineUsage, raise_if_error, usable_usage
 from gateway.engines.sse import SseDecoder
 from gateway.engines.transcript import Transcript
@@ -17,7 +17,6 @@ from gateway.errors import EngineFailed
 
 Json = dict[str, Any]
 REASONING_END: Final = "</think>"
-_PARTS: Final = ("reasoning", "reasoning_content", "content")
 
 
 class RewritingRelay:
@@ -107,14 +106,22 @@ class RewritingRelay:
         if not text and not ids and not finish:
             shown = {"prompt_token_ids": list(transcript.prompt_ids)} if self._show_ids and self._chat else {}
             return [self._encode({"choices": [choice], **shown})] if opening else []
-        out: list[bytes] = []
+        out = self._role(choice) if opening else []
         for other, said in earlier:
-            self._held.add(said, None, None)
+            self._held.add(said, [] if isinstance(ids, list) else None, None)
             out += self._release(other, {}, "", None)
         self._held.add(text, ids, choice.get("logprobs"))
         if not text and not finish and len(self._held) < MAX_HELD:
             return out
         return out + self._release(part, choice, finish, usage)
+
+    def _role(self, choice: Json) -> list[bytes]:
+        """The role of a first chunk that has text too: what is made anew of that has none."""
+        delta = choice.get("delta")
+        if not self._chat or not isinstance(delta, dict) or "role" not in delta:
+            return []
+        shown = {"role": delta["role"], "content": ""}
+        return [self._encode({"choices": [{"index": 0, "delta": shown, "finish_reason": None}]})]
 
     def _release(self, part: str, choice: Json, finish: str, usage: Json | None) -> list[bytes]:
         transcript, held = self._transcript, self._held
@@ -128,7 +135,10 @@ class RewritingRelay:
             transcript.add_text(held.text, held.tokens)
         self.tokens += held.tokens
         text, stopped = held.text, None
+        parts: list[tuple[str, str]] = []
         if transcript.stops is not None:
+            if part and transcript.part not in ("", part):  # what waits is of the field before
+                parts = [(transcript.part, transcript.stops.rest())]
             text, stopped = transcript.stops.feed(text, transcript.tokens)
             if stopped is None and finish:
                 text += transcript.stops.rest()
@@ -141,7 +151,7 @@ class RewritingRelay:
             finish, fields["stop_reason"] = "stop", stopped
         elif finish and "stop_reason" in choice:
             fields["stop_reason"] = choice["stop_reason"]
-        out = self._chunk(text, fields, self._split(text, part, finish), finish, usage)
+        out = self._chunk(text, fields, parts + self._split(text, part, finish), finish, usage)
         if stopped is not None:
             self.done = self.cut_short = True
             out += self._own_usage()
@@ -171,7 +181,9 @@ class RewritingRelay:
         self._finish = finish
         self._transcript.finished = bool(finish)
         if self._chat:
-            delta = {part: said for part, said in parts if said}
+            delta: dict[str, str] = {}
+            for name, said in [(name, said) for part, said in parts if said for name in part.split()]:
+                delta[name] = delta.get(name, "") + said
             says: Json = {"delta": delta or {"content": text}}
             nothing = not delta
         else:
@@ -219,12 +231,18 @@ class RewritingRelay:
 
 
 def _said(choice: Json) -> list[tuple[str, str]]:
-    """Text by the field that the engine had it in ("": a completion's, which goes where the last one went)."""
+    """Text by the field that the engine had it in ("": a completion's, which goes where the last one went).
+
+    Reasoning may be there under both of its names.
+    """
     delta = choice.get("delta")
     if not isinstance(delta, dict):
         text = choice.get("text")
         return [("", text if isinstance(text, str) else "")]
-    found = [(part, delta[part]) for part in _PARTS if isinstance(delta.get(part), str) and delta[part]]
+    names = [name for name in REASONING if isinstance(delta.get(name), str) and delta[name]]
+    found = [(" ".join(names), delta[names[0]])] if names else []
+    if isinstance(said := delta.get("content"), str) and said:
+        found.append(("content", said))
     return found or [("", "")]
 
 

@@ -5,6 +5,7 @@ after two seconds, so a run is also stopped by its id.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from gateway.engines.base import Endpoint, EngineFacts, EngineSettings, Leg, Leg
 from gateway.engines.base import ResumeLevel as Level
 from gateway.engines.openai import OpenAIEngine
 from gateway.engines.relay import Relay
-from gateway.engines.resume import continuation, obstacle, without_stops
+from gateway.engines.resume import obstacle
 from gateway.engines.textual import chat_that_goes_on, continues_text
 from gateway.engines.transcript import Transcript
 from gateway.engines.vllm import VllmEngine
@@ -70,7 +71,9 @@ class SglangEngine(VllmEngine):
         transcript = request.transcript
         if transcript is not None and not transcript.prompt_ids and self._tells_ids(request):
             prompt = request.body["prompt"]
-            transcript.prompt(await self._ids_of(prompt) if isinstance(prompt, str) else prompt)
+            # An engine that is not there fails its start; one that only does not count answers, by text or uncut.
+            with contextlib.suppress(EngineFailed):
+                transcript.prompt(await self._ids_of(prompt) if isinstance(prompt, str) else prompt)
         return await super().start(request, sink)
 
     async def close(self) -> None:
@@ -90,8 +93,8 @@ class SglangEngine(VllmEngine):
         if request.endpoint is Endpoint.CHAT and not transcript.by_ids:
             body = chat_that_goes_on(request, transcript, left)
             return Endpoint.CHAT, {**body, "continue_final_message": True, "add_generation_prompt": False, **rid}
-        body = continuation(request, [*transcript.prompt_ids, *transcript.token_ids], left)
-        return Endpoint.COMPLETIONS, without_stops({**body, "return_token_ids": True, **rid})
+        path, body = await super()._rest(request, transcript, left)
+        return path, {**body, **rid}
 
     async def _send(
         self, path: str, body: Mapping[str, Any], request: LegRequest, sink: LegSink, relay: Relay | None

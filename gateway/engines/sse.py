@@ -5,6 +5,7 @@ CRLF. Ids, event names and comments of the engine are dropped: they are not the 
 breaks OpenAI's SDKs when a comment follows it.
 """
 
+from codecs import BOM_UTF8
 from typing import Final
 
 from gateway.errors import EngineFailed
@@ -17,6 +18,7 @@ class SseDecoder:
 
     def __init__(self) -> None:
         self.tail = b""  # the unfinished event
+        self._begun = False
         self._after_cr = False  # a LF that comes now belongs to a line end that has been seen
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -24,6 +26,8 @@ class SseDecoder:
 
         EngineFailed when an event outgrows the limit.
         """
+        if not self._begun:
+            data = self._without_mark(data)
         if self._after_cr or b"\r" in data:
             data = self._plain_newlines(data)
         if self.tail:
@@ -40,6 +44,15 @@ class SseDecoder:
             elif (payload := _payload(event)) is not None:
                 payloads.append(payload)
         return payloads
+
+    def _without_mark(self, data: bytes) -> bytes:
+        """What has come so far without the mark of the byte order, once there is enough to know."""
+        data, self.tail = self.tail + data, b""
+        if len(data) < len(BOM_UTF8) and BOM_UTF8.startswith(data):
+            self.tail = data
+            return b""
+        self._begun = True
+        return data.removeprefix(BOM_UTF8)
 
     def _keep(self, tail: bytes) -> None:
         if len(tail) > MAX_EVENT_BYTES:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.engines.base import Endpoint, LegRequest, Resumability, ResumeLevel
-from gateway.engines.resume import obstacle
+from gateway.engines.resume import obstacle, whole
 from gateway.engines.transcript import Transcript
 
 
@@ -19,15 +19,19 @@ def continues_text(request: LegRequest, *, chats: bool) -> Resumability:
     if transcript is not None and transcript.token_ids:
         return Resumability(ResumeLevel.NO, "the text was not kept")
     if request.endpoint is Endpoint.CHAT:
-        return _chat(transcript) if chats else Resumability(ResumeLevel.NO, "this kind of engine continues a text only")
+        return _chat(request) if chats else Resumability(ResumeLevel.NO, "this kind of engine continues a text only")
     if not isinstance(request.body.get("prompt"), str):
         return Resumability(ResumeLevel.NO, "the prompt is no text")
     return Resumability(ResumeLevel.TEXT, "this kind of engine tells no token ids")
 
 
-def _chat(transcript: Transcript | None) -> Resumability:
-    if transcript is not None and transcript.part.startswith("reasoning"):
+def _chat(request: LegRequest) -> Resumability:
+    if request.transcript is not None and request.transcript.reasoned:
         return Resumability(ResumeLevel.NO, "reasoning is no part of a message")
+    messages = request.body.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if isinstance(last, dict) and last.get("role") == "assistant":
+        return Resumability(ResumeLevel.NO, "the client itself has begun the message")
     return Resumability(ResumeLevel.TEXT, "this kind of engine tells no token ids")
 
 
@@ -37,7 +41,7 @@ def chat_that_goes_on(request: LegRequest, transcript: Transcript, left: int | N
     body["messages"] = [*request.body["messages"], {"role": "assistant", "content": transcript.said}]
     if left is not None:
         body["max_tokens"] = left
-    least = request.body.get("min_tokens")
-    if isinstance(least, int) and least > transcript.tokens:
+    least = whole(request.body.get("min_tokens"))
+    if least is not None and least > transcript.tokens:
         body["min_tokens"] = least - transcript.tokens
     return body

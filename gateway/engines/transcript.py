@@ -25,7 +25,8 @@ class Transcript:
 
     `head` has the fields that every chunk of the stream repeats (id, object, created, model), as the first chunk had
     them. `tokens` counts what was passed on, `prompt_tokens` is the first leg's count. `part` names the field that the
-    text goes to now: content, reasoning, reasoning_content or text. `broken` says why it cannot be continued, if so.
+    text goes to now: content, reasoning, reasoning_content, or the latter two with a space between.
+    `broken` says why it cannot be continued, if so.
     """
 
     prompt_ids: "array[int]" = field(default_factory=_ids)

@@ -23,7 +23,9 @@ class Course:
         self.left_at: float | None = None  # when it lost its engine, while it has none
         self._request = request
         self._number = 0
-        self._engine_id = ""
+        self._engine: Engine | None = None  # the present one, or the last
+        self._judged: tuple[object, ...] = ()  # what the last judgement of it went by
+        self._goes_on = True
         self._tokens = 0
         self._begun_at = 0.0
         self._resumed = False
@@ -36,8 +38,18 @@ class Course:
 
     @property
     def open(self) -> bool:
-        """Whether a next leg can go on where this one is."""
-        return self.transcript is not None and not self.transcript.broken and self.level is not ResumeLevel.NO
+        """Whether a next leg can go on where this one is.
+
+        What a stream turns out to be (without ids, reasoning) decides it, not only what was asked; it is asked for ten
+        times a second, so the engine judges only what has changed.
+        """
+        transcript, engine = self.transcript, self._engine
+        if transcript is None or transcript.broken or self.level is ResumeLevel.NO:
+            return False
+        facts = (transcript.begun, transcript.by_ids, transcript.reasoned, transcript.part)
+        if engine is not None and facts != self._judged:
+            self._judged, self._goes_on = facts, bool(self.judge(engine))
+        return self._goes_on
 
     @property
     def finished(self) -> bool:
@@ -58,7 +70,7 @@ class Course:
         self.level = max(self.level, found.level, key=lambda each: each.rank) if produced else found.level
         self.why = found.why
         self._number += 1
-        self._engine_id = engine.settings.id
+        self._engine, self._judged = engine, ()
         self._tokens, self._begun_at, self.ttft_s = produced, now, None
         self._resumed = produced > 0
         self.resumptions += self._resumed
@@ -96,7 +108,7 @@ class Course:
         prompt = self.transcript.prompt_tokens if self.transcript is not None else None
         told = usage is not None and usage.resent_tokens > 0
         return Resumption(
-            engine_id=self._engine_id,
+            engine_id="" if self._engine is None else self._engine.settings.id,
             level=self.level.value,
             ttft_s=self.ttft_s,
             resent_tokens=usage.resent_tokens if usage is not None and told else (prompt or 0) + self._tokens,

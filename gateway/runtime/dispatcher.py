@@ -81,7 +81,7 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin to probe and keep accounts; returns once every engine was asked, or soon after."""
         for pool in self._pools.values():
-            self._spawn(pool.run(lambda pool=pool: self._plan(pool)))  # type: ignore[misc]
+            self._spawn(pool.run(lambda pool=pool: self._consider(pool)))  # type: ignore[misc]
         caretaker = Caretaker(self, self._clock, self._instrument, self._timeouts)
         self._spawn(caretaker.account())
         self._spawn(caretaker.sweep())
@@ -117,16 +117,18 @@ class Dispatcher:
         pool = self._open_for(request)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
-        stream = self._enter(pool, request)
+        pool.scheduler.add(job_spec(pool, request), self._clock.now())
+        stream = self._enter(request)
         self._consider(pool)
         return stream
 
     def adopt(self, request: JobRequest, transcript: Transcript | None, epoch: int) -> Stream:
         """Go on with another gateway's job, once `unpark` says that its reader is here. As `submit` raises."""
         pool = self._open_for(request)
-        stream = self._enter(pool, request)
+        said = 0 if transcript is None else transcript.tokens
+        pool.scheduler.inherit(job_spec(pool, request), said, self._clock.now())
+        stream = self._enter(request)
         inherit(stream, transcript, epoch)
-        pool.scheduler.park(request.id, self._clock.now())
         return stream
 
     def cancel(self, stream: Stream) -> None:
@@ -199,6 +201,7 @@ class Dispatcher:
 
     def _plan(self, pool: Pool) -> None:
         now = self._clock.now()
+        pool.keep_to_lease()
         plan = pool.scheduler.plan(now)
         self._apply(pool, plan, now)
         self._wake(pool, plan.wake_at, now)
@@ -262,8 +265,7 @@ class Dispatcher:
 
     def place(self, stream: Stream) -> int | None:
         """How many jobs are before this one in the queue; None when it does not wait."""
-        pool = self._pools[stream.request.model]
-        return pool.scheduler.place_in_queue(stream.request.id)
+        return self._pools[stream.request.model].scheduler.place_in_queue(stream.request.id)
 
     def standing(self, stream: Stream) -> Standing | None:
         """How a stream stands for its reader; None while it is parked, and when it has ended."""
@@ -287,8 +289,7 @@ class Dispatcher:
             raise Draining("The gateway is shutting down.", retry_after_s=1.0)
         return self.pool(request.model)
 
-    def _enter(self, pool: Pool, request: JobRequest) -> Stream:
-        pool.scheduler.add(job_spec(pool, request), self._clock.now())
+    def _enter(self, request: JobRequest) -> Stream:
         stream = self._streams[request.id] = Stream(request, self, self._clock)
         self._idle.clear()
         self._instrument.job_queued(request.model)

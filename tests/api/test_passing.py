@@ -83,6 +83,15 @@ async def test_unknown_fields_pass_untouched(
     }
 
 
+@pytest.mark.parametrize("prompt", ["The river", [1, 2], ""])
+async def test_a_list_of_one_prompt_is_that_prompt(client: httpx2.AsyncClient, recorder: Recorder, prompt: Any) -> None:
+    """Some libraries always send a list; several prompts could not be continued after a cut, one can."""
+    for given in (prompt, [prompt]):
+        body = {"model": MODEL, "prompt": given, "max_tokens": 5}
+        assert (await client.post(COMPLETIONS, json=body)).status_code == 200
+        assert recorder.bodies[-1]["prompt"] == prompt
+
+
 async def test_the_gateway_s_own_fields_stay_here(client: httpx2.AsyncClient, recorder: Recorder) -> None:
     """Nobody reaches another's jobs at a shared engine."""
     own = {**dict.fromkeys(WITHHELD, 1), "pace": {"kind": "reading", "words_per_minute": None}}

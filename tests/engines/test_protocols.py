@@ -93,6 +93,30 @@ async def test_sglang() -> None:
         assert stopped <= set(rids)
 
 
+async def test_a_completion_whose_ids_sglang_does_not_tell() -> None:
+    """An older server, or one behind a proxy: it goes on as text, and does not begin again."""
+
+    def older(path: str, body: Json) -> bytes | list[bytes]:
+        if path == "/v1/completions":
+            prompt = body["prompt"]
+            return openai_stream(ENCODE(prompt) if isinstance(prompt, str) else prompt, body, chat=False)
+        return sglang(path, body)
+
+    async with serving(older) as server, adapter(SglangEngine(settings("sglang", server.url))) as engine:
+        await engine.probe()
+        await exact(engine, Endpoint.COMPLETIONS, TEXT, "text", "finish")
+
+
+async def test_a_prompt_that_sglang_does_not_count() -> None:
+    """Its answer cannot be cut by ids then; it is answered all the same, and the engine is not called down for it."""
+
+    def older(path: str, body: Json) -> bytes | list[bytes]:
+        return b'{"error":"no such thing"}' if path == "/tokenize" else sglang(path, body)
+
+    async with serving(older) as server, adapter(SglangEngine(settings("sglang", server.url))) as engine:
+        assert (await run([engine], Endpoint.COMPLETIONS, TEXT)).said()["text"]
+
+
 # ---- TGI
 
 
@@ -186,6 +210,21 @@ async def test_llama_cpp(repeats: bool) -> None:
                 moved = (await run([other, engine], Endpoint.COMPLETIONS, ids, cuts)).said()
                 assert moved == whole, cuts
             assert "/completion" in server.paths()
+
+
+@pytest.mark.parametrize(
+    "extra", [{"stop_token_ids": [7]}, {"min_tokens": 9}, {"logprobs": 1}, {"skip_special_tokens": False}]
+)
+async def test_what_llama_cpp_s_own_call_has_not(extra: Json) -> None:
+    """A stream that another kind of engine began stays there if its options would be lost."""
+    transcript = Transcript()
+    transcript.prompt([1, 2])
+    transcript.add_ids([3], 1)
+    async with adapter(LlamaCppEngine(settings("llamacpp", "http://127.0.0.1:9"))) as engine:
+        for options, resumable in ((extra, False), (dict.fromkeys(extra), True)):
+            body = {**TEXT, **options}
+            request = LegRequest("x", Endpoint.COMPLETIONS, body, stream=True, transcript=transcript)
+            assert bool(engine.can_resume(request)) is resumable
 
 
 async def test_ids_that_llama_cpp_never_tells() -> None:

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.engines.base import Usage
+from gateway.engines.recording import RecordingRelay
 from gateway.engines.relay import ChunkRelay, Renaming
 from gateway.engines.sse import SseDecoder
+from gateway.engines.transcript import Transcript
 
 Json = dict[str, Any]
 DONE = b"data: [DONE]\n\n"
@@ -261,3 +263,13 @@ def test_cuts_change_nothing(chunks: list[Json], cuts: list[int], strip: bool, r
     assert SseDecoder().feed(got) == SseDecoder().feed(expected)
     assert (cut.tokens, cut.usage, cut.done, cut.finished) == (whole.tokens, whole.usage, True, True)
     assert whole.failure is cut.failure is None
+
+
+@pytest.mark.parametrize("kind", ["plain", "recording"])
+def test_a_chunk_on_several_lines_is_one_event_still(kind: str) -> None:
+    """JSON may be written on many `data:` lines; each line of what goes on would need its mark."""
+    relay = ChunkRelay() if kind == "plain" else RecordingRelay(Transcript())
+    out = relay.feed(b'data: {"choices":[\ndata: {"index":0,"delta":{"content":"a"}}\ndata: ]}\n\n')
+    assert out.startswith(b"data: ")
+    assert out.count(b"\n") == 2
+    assert json.loads(out[6:])["choices"][0]["delta"] == {"content": "a"}

@@ -8,6 +8,7 @@ from gateway.engines.base import Endpoint, EngineSettings, LegRequest, ResumeLev
 from gateway.engines.resume import continuation, obstacle, remaining, token_limit
 from gateway.engines.transcript import Transcript
 from gateway.engines.vllm import VllmEngine
+from gateway.wiring import ENGINES
 
 Json = dict[str, Any]
 CHAT: Json = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
@@ -135,6 +136,17 @@ def test_what_is_left() -> None:
     assert token_limit(LegRequest("x", Endpoint.COMPLETIONS, {"prompt": "a"}, stream=True)) == 16
 
 
+def test_a_limit_may_be_written_as_a_float() -> None:
+    """60.0 is the integer 60 in JSON, and engines take it; a completion has one name for its limit."""
+    transcript = Transcript(tokens=4)
+    request = LegRequest(
+        "x", Endpoint.CHAT, {"messages": [], "max_tokens": 60.0, "min_tokens": 9.0}, stream=True, transcript=transcript
+    )
+    assert remaining(request, transcript, None) == 56
+    assert continuation(request, [1], 56)["min_tokens"] == 5
+    assert token_limit(text(max_completion_tokens=500)) == 9
+
+
 def test_the_rest_keeps_what_the_client_asked_for() -> None:
     """Sampling stays, what belongs to the prompt goes, `min_tokens` shrinks."""
     transcript = Transcript(tokens=4)
@@ -142,3 +154,14 @@ def test_the_rest_keeps_what_the_client_asked_for() -> None:
     request = LegRequest("x", Endpoint.CHAT, body, stream=True, transcript=transcript)
     rest = {"prompt": [1, 2], "max_tokens": 5, "min_tokens": 2, "top_k": 5, "stream": True, "seed": 3}
     assert continuation(request, [1, 2], 5) == rest
+
+
+@pytest.mark.parametrize("kind", ["sglang", "llamacpp", "tgi"])
+async def test_a_message_that_the_client_has_begun(kind: str) -> None:
+    """An engine that goes on with the last message would find two of them."""
+    begun = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well"}]
+    engine = ENGINES[kind](EngineSettings("e", "http://127.0.0.1:9", kind, "m"))
+    for messages, resumable in ((begun, False), (begun[:1], True)):
+        request = LegRequest("x", Endpoint.CHAT, {"messages": messages, "max_tokens": 9}, stream=True)
+        assert bool(engine.can_resume(request)) is resumable
+    await engine.close()

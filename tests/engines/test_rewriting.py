@@ -55,6 +55,19 @@ def test_tokens_that_never_get_a_text_are_not_held_for_ever() -> None:
     assert transcript.broken
 
 
+@pytest.mark.parametrize("said", ["", "x"])
+def test_held_tokens_leave_before_a_chunk_without_ids(said: str) -> None:
+    """Some engines tell none with the finish reason: what waited is not lost, and keeps its place."""
+    transcript = Transcript()
+    relay = RecordingRelay(transcript)
+    relay.feed(event({"delta": {"content": "a"}, "token_ids": [1], "finish_reason": None}, prompt_token_ids=[9]))
+    assert relay.feed(chat([2], content="")) == b""
+    out = relay.feed(event({"delta": {"content": said}, "finish_reason": "length"}))
+    assert [choice.get("token_ids") for choice in choices(out)] == [[2], None]
+    assert list(transcript.token_ids) == [1, 2]
+    assert relay.tokens == 2 + bool(said)
+
+
 def test_what_is_not_text_cannot_be_cut() -> None:
     """A tool call that the request did not announce."""
     transcript = Transcript()
@@ -100,8 +113,48 @@ def test_a_chunk_of_both_fields_is_two() -> None:
     out = relay.feed(chat([1], reasoning="a", content="b", finish="stop"))
     deltas = [choice["delta"] for choice in choices(out)]
     said = {name: "".join(delta.get(name, "") for delta in deltas) for name in ("reasoning", "content")}
-    assert "".join(said.values()) == "ab"
+    assert said == {"reasoning": "a", "content": "b"}
     assert list(transcript.token_ids) == [1]
+    assert (transcript.tokens, relay.tokens) == (1, 1)
+
+
+def test_reasoning_that_waits_for_a_stop_string_stays_reasoning() -> None:
+    """Its last characters might have begun one; they do not move to the answer."""
+    transcript = Transcript(stops=StopMatcher(["nothing of it"]))
+    relay = RewritingRelay(transcript, chat=True, model="m")
+    out = relay.feed(chat([1], reasoning="I think of it")) + relay.feed(chat([2], content="Yes, that is it."))
+    out += relay.feed(chat([3], finish="stop", content=""))
+    deltas = [choice["delta"] for choice in choices(out)]
+    said = {name: "".join(delta.get(name, "") for delta in deltas) for name in ("reasoning", "content")}
+    assert said == {"reasoning": "I think of it", "content": "Yes, that is it."}
+
+
+@pytest.mark.parametrize("stops", [None, StopMatcher(["nothing of it"])])
+def test_reasoning_under_two_names_is_one_text(stops: StopMatcher | None) -> None:
+    """Some versions of vLLM send both, the old name for old clients: both go on, and its tokens count once."""
+    transcript = Transcript(stops=stops)
+    first = (RecordingRelay if stops is None else _chat_relay)(transcript)
+    out = first.feed(chat([1], reasoning="I think", reasoning_content="I think"))
+    second = _chat_relay(transcript)
+    out += second.feed(text(" so</think>Yes.", [2], "stop"))
+    deltas = [choice["delta"] for choice in choices(out)]
+    for name in ("reasoning", "reasoning_content"):
+        assert "".join(delta.get(name, "") for delta in deltas) == "I think so"
+    assert "".join(delta.get("content", "") for delta in deltas) == "Yes."
+    assert transcript.tokens == len(transcript.token_ids) == 2
+
+
+def _chat_relay(transcript: Transcript) -> RewritingRelay:
+    return RewritingRelay(transcript, chat=True, model="m")
+
+
+def test_a_role_that_comes_with_text_is_kept() -> None:
+    """Some engines have no first chunk for the role alone."""
+    relay = _chat_relay(Transcript())
+    out = relay.feed(chat([1], role="assistant", content="a")) + relay.feed(chat([2], role="assistant", content="b"))
+    deltas = [choice["delta"] for choice in choices(out)]
+    assert [delta["role"] for delta in deltas if "role" in delta] == ["assistant"]
+    assert "".join(delta.get("content", "") for delta in deltas) == "ab"
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,11 @@ def test_an_event_without_end_is_bounded() -> None:
     with pytest.raises(EngineFailed, match="too large"):
         decoder.feed(piece)
     assert len(decoder.tail) <= MAX_EVENT_BYTES
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 5])
+def test_a_byte_order_mark_is_no_part_of_the_first_event(cut: int) -> None:
+    """The standard takes one off at the beginning of a stream."""
+    decoder = SseDecoder()
+    whole = b"\xef\xbb\xbfdata: a\n\ndata: \xef\xbb\xbfb\n\n"
+    assert decoder.feed(whole[:cut]) + decoder.feed(whole[cut:]) == [b"a", b"\xef\xbb\xbfb"]

@@ -141,9 +141,21 @@ async def test_a_stream_that_does_not_end_well(response: bytes) -> None:
         assert made._channel._idle == []
 
 
-@pytest.mark.parametrize("body", [b"", b"garbage", b'{"choices"', b"[1]"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"garbage",
+        b'{"choices"',
+        b"[1]",
+        b"{}",
+        b'{"error":{"message":"out of memory","code":500}}',
+        b'{"object":"error","message":"out of memory","code":50001}',
+        b'{"choices":null,"error":"out of memory"}',
+    ],
+)
 async def test_a_whole_answer_that_is_none(body: bytes) -> None:
-    """What is not a JSON object is not passed on."""
+    """What is not a JSON object is not passed on, nor an error that some servers send with status 200."""
     async with scripted(answering(sized(body))) as server, engine(server.url) as made:
         _, sink = await ask(made, stream=False)
 
