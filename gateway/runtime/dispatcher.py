@@ -54,8 +54,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.draining = False
-        self.crippled = False  # a task that should run for ever has ended: not ready, until the process starts anew
+        self.draining = self.crippled = False  # crippled: a task that should run for ever has ended
 
     def __repr__(self) -> str:
         return f"<Dispatcher {len(self._streams)} streams, {len(self._pools)} pools>"

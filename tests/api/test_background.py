@@ -48,7 +48,7 @@ async def test_a_name_that_is_not_known_yet_is_asked_for_again(monkeypatch: pyte
             raise answers.pop()
         return real("127.0.0.2", *args, **kwargs)
 
-    monkeypatch.setattr(wiring_share.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
     with pytest.raises(OSError, match="no server"):
         own_address("redis://redis.internal:6379")
     stores = cast("Shared", SimpleNamespace(link=None, exchange=None))

@@ -140,11 +140,15 @@ class Scene:
 
         await eventually(all_there, timeout=15.0)
 
-    async def logs_are_there(self, count: int) -> None:
-        """Until Redis has so many streams' logs, again, with what their readers have seen."""
+    async def logs_are_there(self, readers: Sequence[Reader]) -> None:
+        """Until Redis has, again, what readers have seen: a gateway that dies before takes it along."""
 
         async def there() -> bool:
-            return await asyncio.to_thread(self.redis.filled, "andante:stream:*:log:*") >= count
+            for reader in readers:
+                name = f"andante:stream:*{reader.heard.stream_id}*:log:*"
+                if await asyncio.to_thread(self.redis.last_number, name) < reader.heard.last:
+                    return False
+            return True
 
         await eventually(there, timeout=15.0)
 

@@ -67,7 +67,7 @@ async def test_redis_is_killed(stage: Scene, empty: bool) -> None:
         stage.redis.start(empty=empty)
         await stage.available()
         assert sum(reader.breaks for reader in readers) == 0
-        await stage.logs_are_there(len(readers))
+        await stage.logs_are_there(readers)
         stage.houses[0].process.kill()
 
 

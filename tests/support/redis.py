@@ -61,11 +61,12 @@ class RedisServer:
         answer = self._say(f"EVAL \"return #redis.call('KEYS', '{pattern}')\" 0\r\n".encode())
         return int(answer[1:])
 
-    def filled(self, pattern: str) -> int:
-        """How many streams whose names match have more than the entry that opens them."""
+    def last_number(self, pattern: str) -> int:
+        """The first part of the last id in the stream whose name matches; 0 where there is none."""
         script = (
-            f"local n = 0 for _, k in ipairs(redis.call('KEYS', '{pattern}')) do "
-            "if redis.call('XLEN', k) > 1 then n = n + 1 end end return n"
+            f"local k = redis.call('KEYS', '{pattern}')[1] if not k then return 0 end "
+            "local last = redis.call('XREVRANGE', k, '+', '-', 'COUNT', 1)[1] "
+            "return last and tonumber(string.match(last[1], '^%d+')) or 0"
         )
         return int(self._say(f'EVAL "{script}" 0\r\n'.encode())[1:])
 
