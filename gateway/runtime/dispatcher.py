@@ -54,7 +54,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.draining = False
+        self.draining = self.crippled = False  # crippled: a task that should run for ever has ended
 
     def __repr__(self) -> str:
         return f"<Dispatcher {len(self._streams)} streams, {len(self._pools)} pools>"
@@ -66,7 +66,7 @@ class Dispatcher:
     @property
     def ready(self) -> bool:
         """Whether a request could be served now."""
-        return not self.draining and any(pool.ready for pool in self._pools.values())
+        return not (self.draining or self.crippled) and any(pool.ready for pool in self._pools.values())
 
     def pool(self, model: str) -> Pool:
         """The pool of a model; ModelNotFound."""
