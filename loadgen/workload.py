@@ -4,7 +4,9 @@ A workload is made once, from a trace (`traces`) or a scenario (`scenarios`), an
 over the network. Nothing in it depends on how it is served. Times are in seconds from the start of the run.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.core.pace import Pace
 
@@ -60,3 +62,11 @@ class Workload:
 
     name: str
     requests: tuple[Request, ...]
+
+
+class Arrivals(Protocol):
+    """A workload, or what makes its requests only when they are asked for."""
+
+    @property
+    def requests(self) -> Iterable[Request]:
+        """In order of arrival; `index` counts from 0."""

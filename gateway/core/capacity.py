@@ -14,7 +14,7 @@ from gateway.core.resumes import ResumeCost
 
 BLOCK_TOKENS: Final = 16
 WATERMARK: Final = 0.9
-_GRAIN_S: Final = 0.045  # shortest span over which tokens are counted: below, an iteration more or less is all there is
+GRAIN_S: Final = 0.045  # shortest span over which tokens are counted: below, an iteration more or less is all there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +62,25 @@ class EngineLoad:
     decoding: int = 0
     model: IterationModel = field(init=False)
     _latency: LatencyFit = field(init=False)
-    _made: int = 0
+    _made: int = 0  # tokens after each leg's first ones, and seconds of those legs' time that they took
+    _made_s: float = 0.0
     _prefilled: int = 0
     _since: float | None = None
     resumes: ResumeCost = field(default_factory=ResumeCost)
+    share: float = field(init=False, default=0.0)
+    """How full the engine is, 0 (idle) to 1: the larger of its two measures. Kept up to date, because placing a job
+    looks at it at every engine."""
 
     def __post_init__(self) -> None:
         self.model = self.capacity.model or self.prior
         self._latency = LatencyFit(self.model)
 
     # ---- room
+
+    def resize(self, capacity: EngineCapacity) -> None:
+        """The engine, or this gateway's part of it, has changed."""
+        self.capacity = capacity
+        self._weigh()
 
     @property
     def running(self) -> int:
@@ -98,11 +107,13 @@ class EngineLoad:
         job.asked_at = now
         self.legs[job.spec.id] = job
         self.tokens += tokens
+        self._weigh()
 
     def grow(self, job: Job, tokens: int) -> None:
         """The leg holds so many tokens more."""
         job.reserved += tokens
         self.tokens += tokens
+        self._weigh()
         if job.spec.id in self.stopping:
             self.stopping_tokens += tokens
 
@@ -128,13 +139,12 @@ class EngineLoad:
             self.decoding -= 1
         job.engine_id = None
         job.reserved = 0
+        self._weigh()
 
-    @property
-    def share(self) -> float:
-        """How full the engine is, 0 (idle) to 1: the larger of its two measures."""
+    def _weigh(self) -> None:
         by_jobs = len(self.legs) / max(1, self.capacity.max_running)
         by_tokens = self.tokens / self.capacity.kv_tokens if self.capacity.kv_tokens else 0.0
-        return max(by_jobs, by_tokens)
+        self.share = max(by_jobs, by_tokens)
 
     # ---- speed
 
@@ -143,7 +153,10 @@ class EngineLoad:
 
         `first_token_s`: how long its first one took, where that was measured; else it came just now.
         """
-        self._made += made
+        if job.produced > job.leg_base:
+            self._made += made
+            self._made_s += now - job.heard_at
+        job.heard_at = now
         if job.produced == job.leg_base:
             self.decoding += 1
             self._prefilled += job.context_tokens
@@ -152,19 +165,24 @@ class EngineLoad:
                 self.resumes.took(took_s, self.first_token_s(job.context_tokens))
 
     def measure(self, now: float) -> None:
-        """Learn the speed from what was produced since the last call."""
+        """Learn the speed from what was produced since the last call.
+
+        Each leg's tokens count over the time since that leg was last heard of: legs are heard of in rounds that have
+        nothing to do with when this is called, so that the time between two calls would say something else.
+        """
         if self._since is None:
             self._since = now
             return
         span = now - self._since
-        if span < _GRAIN_S:
+        if span < GRAIN_S:
             return
-        made, decoding = self._made, self.decoding
-        if made and decoding:
-            iteration_s = span * decoding / made
+        if self._made:
+            iteration_s = self._made_s / self._made
             self._latency.observe(iteration_s, len(self.legs), self.tokens, self._prefilled * iteration_s / span)
             self.model = self._latency.model
-        self._since, self._made, self._prefilled = now, 0, 0
+        elif self.decoding:
+            return  # they are at work, and have not been heard of yet
+        self._since, self._made, self._made_s, self._prefilled = now, 0, 0.0, 0
 
     def iteration_s(self) -> float:
         """Seconds of an iteration of the present batch."""

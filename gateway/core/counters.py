@@ -67,7 +67,7 @@ class Counters:
         self._lifts = lifts
         self._accounts: dict[str, Account] = {}
         self._heap: list[tuple[float, int, str]] = []  # lazily ordered: an entry may be below its counter, never above
-        self._backlogged = 0
+        self._backlog: dict[str, Account] = {}
         self._last_left: str | None = None
         self._order = 0
         self._origin = 0.0
@@ -75,7 +75,7 @@ class Counters:
         self._floors: dict[str, float] = {}  # other gateways', from the common origin
 
     def __repr__(self) -> str:
-        return f"<Counters {len(self._accounts)} tenants, {self._backlogged} backlogged, floor {self.floor()}>"
+        return f"<Counters {len(self._accounts)} tenants, {len(self._backlog)} backlogged, floor {self.floor()}>"
 
     def __len__(self) -> int:
         return len(self._accounts)
@@ -117,7 +117,7 @@ class Counters:
             raise ValueError(f"no job of {tenant} wants to run")
         account.wanting -= 1
         if not account.wanting:
-            self._backlogged -= 1
+            del self._backlog[tenant]
             self._last_left = tenant
 
     def backlogged(self, tenant: str) -> bool:
@@ -125,12 +125,12 @@ class Counters:
         return account is not None and account.wanting > 0
 
     def backlog(self) -> Iterator[Account]:
-        """The backlogged tenants, in no order; O(tenants)."""
-        return (account for account in self._accounts.values() if account.wanting)
+        """The backlogged tenants, in the order in which they became it."""
+        return iter(self._backlog.values())
 
     @property
     def backlogged_tenants(self) -> int:
-        return self._backlogged
+        return len(self._backlog)
 
     # ---- counters
 
@@ -185,7 +185,7 @@ class Counters:
             self._origin += shift
             for account in self._accounts.values():
                 account.counter -= shift
-            self._heap = [(a.counter, a.since, a.tenant) for a in self._accounts.values() if a.wanting]
+            self._heap = [(a.counter, a.since, a.tenant) for a in self._backlog.values()]
             heapify(self._heap)
         return shift
 
@@ -274,12 +274,12 @@ class Counters:
         if account.wanting == 1:
             self._order += 1
             account.since = self._order
-            self._backlogged += 1
+            self._backlog[account.tenant] = account
             self._push(account)
 
     def _push(self, account: Account) -> None:
         heappush(self._heap, (account.counter, account.since, account.tenant))
-        if len(self._heap) > 64 + 4 * self._backlogged:
+        if len(self._heap) > 64 + 4 * len(self._backlog):
             # Refunds leave entries behind; each backlogged tenant needs one.
-            self._heap = [(a.counter, a.since, a.tenant) for a in self._accounts.values() if a.wanting]
+            self._heap = [(a.counter, a.since, a.tenant) for a in self._backlog.values()]
             heapify(self._heap)

@@ -1,9 +1,10 @@
 """The engines of one pool, and which of them a job goes to."""
 
 from collections.abc import Iterator
+from math import inf
 from typing import Final
 
-from gateway.core.capacity import EngineCapacity, EngineLoad, Fits
+from gateway.core.capacity import GRAIN_S, EngineCapacity, EngineLoad, Fits
 from gateway.core.job import Job
 from gateway.core.latency import IterationModel
 
@@ -17,6 +18,7 @@ class Fleet:
         self._prior = prior
         self._fits = fits
         self._loads: dict[str, EngineLoad] = {}
+        self._measured_at = -inf
 
     def __repr__(self) -> str:
         return ", ".join(f"{load.id} {load.running} jobs {load.tokens} tokens" for load in self)
@@ -41,7 +43,7 @@ class Fleet:
                 raise ValueError(f"engine {engine_id} cannot leave with {legs} legs")
             del self._loads[engine_id]
         elif engine_id in self._loads:
-            self._loads[engine_id].capacity = capacity
+            self._loads[engine_id].resize(capacity)
         else:
             self._loads[engine_id] = EngineLoad(engine_id, capacity, self._prior)
 
@@ -51,17 +53,16 @@ class Fleet:
         An engine that has failed this job gets it again only when no other one is ready: a broken engine is always
         idle, and would use up the job's attempts while a good one is just full.
         """
-        best: tuple[bool, float, str] | None = None
+        avoid, home = job.avoid, job.home
+        best, rank = None, (True, inf, "")
         untried = False
-        for load in self._loads.values():
-            failed = load.id in job.avoid
+        for name, load in self._loads.items():
+            failed = name in avoid
             untried = untried or (load.capacity.ready and not failed)
-            if self._fits(load, job, need):
-                rank = (failed, -1.0 if load.id == job.home else load.share, load.id)
-                best = rank if best is None else min(best, rank)
-        if best is None or (best[0] and untried):
-            return None
-        return self._loads[best[2]]
+            mine = (failed, -1.0 if name == home else load.share, name)
+            if (best is None or mine < rank) and self._fits(load, job, need):
+                best, rank = load, mine
+        return None if rank[0] and untried else best
 
     def waits_for_another(self, job: Job, need: int) -> bool:
         """Whether an engine has room for the job and only its failure there keeps it away: others may go before it."""
@@ -73,6 +74,9 @@ class Fleet:
 
     def measure(self, now: float) -> None:
         """Learn every engine's speed from what it has produced."""
+        if now - self._measured_at < GRAIN_S:
+            return
+        self._measured_at = now
         for load in self._loads.values():
             load.measure(now)
 

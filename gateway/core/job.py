@@ -121,9 +121,10 @@ class Job:
 
     `home` is the engine that ran it last and may still hold its prefix; `leg_base` what it had produced when its
     present leg began; `wants` whether it counts as waiting for service; `resumable` whether it may still be paused;
-    `network_s` what its reader's connection adds to any delay; `asked_at` when its present leg was planned; `rate` its
-    reader's, in tokens per second; `parked_at` when it was last parked, `parked_s` how long in all before that;
-    `reason` why it was last started, paused or resumed, None while it waits for another cause.
+    `network_s` what its reader's connection adds to any delay; `asked_at` when its present leg was planned, `heard_at`
+    when it was last heard what the leg has made; `rate` its reader's, in tokens per second; `parked_at` when it was
+    last parked, `parked_s` how long in all before that; `reason` why it was last started, paused or resumed, None while
+    it waits for another cause.
     """
 
     spec: JobSpec
@@ -140,6 +141,7 @@ class Job:
     home: str | None = None
     leg_base: int = 0
     asked_at: float = 0.0
+    heard_at: float = 0.0
     wants: bool = False
     resumable: bool = field(init=False)
     yielded: bool = False

@@ -8,7 +8,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from loadgen.studies import andes, beyond, live, live_readers, questions, readers, scaling, speed, vtc, vtc_figures
+from loadgen.studies import (
+    andes,
+    beyond,
+    fleet,
+    live,
+    live_readers,
+    questions,
+    readers,
+    scaling,
+    speed,
+    vtc,
+    vtc_figures,
+)
 from loadgen.studies.table import Table
 
 Study = Callable[[argparse.Namespace], Sequence[Table]]
@@ -17,10 +29,12 @@ STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
     {
         "andes": andes.run,
         "beyond": beyond.run_beyond,
+        "fleet": fleet.run,
         "live": live.run,
         **{f"live-{name}": live.of(name) for name in live.CASES},
         "live-readers": live_readers.run,
         "questions": questions.run,
+        **{f"questions-{name}": questions.of(name) for name in questions.PARTS},
         "readers": readers.run,
         "scaling": scaling.run,
         "slack": beyond.run_slack,

@@ -1,22 +1,26 @@
-"""What the two papers leave open: stalls of those who were paused, readers of every kind side by side, hidden tabs, and
-many gateways that know of each other late.
+"""What the two papers leave open: stalls of those who were paused, readers of every kind side by side, hidden tabs, bad
+networks, and many gateways that know of each other late.
 """
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
 from gateway.core.policies import find_policy
+from gateway.core.qoe import Delivery, exact_qoe, shown_times
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES, Profile
 from loadgen.measures import summarise
 from loadgen.records import JobRecord
 from loadgen.scenarios import load_scenario
+from loadgen.simulator.networked import Line, Network, Networked
 from loadgen.simulator.setup import Run, Setup
 from loadgen.simulator.world import World
 from loadgen.studies.table import Cell, Table
@@ -28,6 +32,13 @@ KINDS: Final = ("reading", "listening", "machine", "media")
 GATEWAYS: Final = (1, 2, 4, 16)
 STALENESS_S: Final = (0.05, 1.0)
 TICK_S: Final = 0.1
+NETWORKS: Final = (
+    Network("good", round_trip_s=0.02, jitter_s=0.005),
+    Network("mobile", 0.08, 0.05, stall_every_s=20.0, stall_s=0.5, cut_every_s=60.0, cut_s=3.0),
+    Network("bad", 0.4, 0.25, stall_every_s=8.0, stall_s=1.5, cut_every_s=30.0, cut_s=4.0),
+)
+_SEEDS: Final = 3
+_STALL_S: Final = 1.0
 _NOTICED_S: Final = 0.1  # shorter stalls than that are not seen
 
 
@@ -132,7 +143,7 @@ def kinds(args: argparse.Namespace) -> Table:
 def hidden(args: argparse.Namespace) -> Table:
     """Four readers in ten look away now and then; what it is worth that the gateway is told."""
     rows = []
-    for scale in (1.0,) if args.quick else (1.0, 1.3, 1.6):
+    for scale in (1.0,) if args.quick else (0.5, 0.7, 1.0):
         shape = {"duration_s": 60} if args.quick else {}
         workload = load_scenario("hidden_tabs", seed=args.seed, rate_scale=scale, overrides=shape)
         for name, policy, make in (
@@ -146,14 +157,60 @@ def hidden(args: argparse.Namespace) -> Table:
     return Table("Readers who look away", ["load", "policy", "average QoE", "p10", "TTFT p90 s"], rows)
 
 
+# ---- networks
+
+
+def networks(args: argparse.Namespace) -> Table:
+    """Readers on good, mobile and bad networks; what it is worth that the gateway is told of round trip and jitter."""
+    shape = {"lossy": 0.0, "slow": 0.0, "duration_s": 60.0 if args.quick else 200.0}
+    seeds = range(args.seed, args.seed + (1 if args.quick else _SEEDS))
+    rows = []
+    for scale in (0.6,) if args.quick else (0.5, 0.65):
+        loads = {seed: load_scenario("bad_networks", seed=seed, rate_scale=scale, overrides=shape) for seed in seeds}
+        for network in NETWORKS:
+            for policy, told in (("fcfs", False), ("andes", False), ("fair_qoe", False), ("fair_qoe", True)):
+                found = [_networked(loads[seed], network, policy, told=told, seed=seed) for seed in seeds]
+                name = f"{policy}, told" if told else policy
+                rows.append(_shown(f"x{scale:g}", network.name, name, *np.mean(found, axis=0).tolist()))
+    head = ["load", "network", "policy", "QoE at the screen", "p10", "QoE at the gateway", "without text s, mean"]
+    note = (
+        "Without text: a reader who has begun waits for more. A reader stalls who does so for over 1 s at a time. "
+        "Policies other than fair_qoe do not go by what readers tell."
+    )
+    return Table("Networks", [*head, "readers who stall", "pauses a job"], rows, note)
+
+
+def _networked(workload: Workload, network: Network, policy: str, *, told: bool, seed: int) -> list[float]:
+    lines = {request.index: network.line(seed, request.index) for request in workload.requests}
+    return _on_screen(Networked(workload, _setup(policy, [PROFILES["a10g-7b"]]), lines, told=told).run(), lines)
+
+
+def _on_screen(run: Run, lines: Mapping[int, Line]) -> list[float]:
+    """By what the readers see, and by when it was sent."""
+    quality, waits = [], []
+    for job in run.jobs:
+        request = job.request
+        seen = lines[request.index].screen(at - request.arrived_s for at in job.times())
+        deliveries = [Delivery(at) for at in seen]
+        quality.append(exact_qoe(request.pace, deliveries))
+        shown = shown_times(request.pace, deliveries)
+        slot = 1 / request.pace.rate
+        waits.append([after.read_from_s - before.read_from_s - slot for before, after in pairwise(shown)])
+    dry = [sum(max(0.0, each) for each in gaps) for gaps in waits]
+    stalled = fmean(any(each > _STALL_S for each in gaps) for gaps in waits)
+    low = float(np.percentile(quality, 10))
+    gateway, pauses = fmean(each.qoe for each in run.records()), fmean(job.pauses for job in run.jobs)
+    return [fmean(quality), low, gateway, fmean(dry), stalled, pauses]
+
+
 # ---- many gateways
 
 
 def gateways(args: argparse.Namespace) -> Table:
     """One load on the same engines through more and more gateways, which hear of each other late."""
     profiles = [PROFILES["h100-8b"]] * (1 if args.quick else 4)
-    piece = 60.0 if args.quick else 1800.0
-    workload = load_trace("azure_conv_2023", rate_scale=2.86 * len(profiles), seed=args.seed, duration_s=piece)
+    piece = 60.0 if args.quick else 600.0
+    workload = load_trace("azure_conv_2023", rate_scale=3.37 * len(profiles), seed=args.seed, duration_s=piece)
     rows = []
     for count in GATEWAYS[:2] if args.quick else GATEWAYS:
         for late_s in STALENESS_S[:1] if count == 1 else STALENESS_S:
@@ -183,6 +240,16 @@ def _figures(run: Run) -> Mapping[str, Any]:
     }
 
 
+PARTS: Final[Mapping[str, Callable[[argparse.Namespace], Table]]] = MappingProxyType(
+    {"stalls": stalls, "kinds": kinds, "hidden": hidden, "networks": networks, "gateways": gateways}
+)
+
+
+def of(name: str) -> Callable[[argparse.Namespace], Sequence[Table]]:
+    """One of them as a study of its own."""
+    return lambda args: [PARTS[name](args)]
+
+
 def run(args: argparse.Namespace) -> Sequence[Table]:
     """All of them."""
-    return [stalls(args), kinds(args), hidden(args), gateways(args)]
+    return [part(args) for part in PARTS.values()]

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from matplotlib.figure import Figure
+
 from gateway.core.policies import find_policy
 from gateway.core.scheduler import Scheduler
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES, Profile
 from loadgen.measures import summarise
+from loadgen.plot import qoe_against_load, save
 from loadgen.scenarios import load_scenario
 from loadgen.simulator.engine import SimEngine
 from loadgen.simulator.setup import Setup
@@ -80,7 +83,7 @@ class Scaled(World):
     def _judge(self, _: Any) -> None:
         (gateway,) = self._gateways
         self._let_go()
-        if not len(gateway.scheduler) and len(self.run_.jobs) == len(self._requests):
+        if self.idle and not len(gateway.scheduler):
             return
         level = self._rule.signal(gateway.scheduler, len(self._names))
         if level >= self._rule.down:
@@ -135,5 +138,17 @@ def run(args: argparse.Namespace) -> Sequence[Table]:
             for delay_s in DELAYS_S[:1] if args.quick else DELAYS_S:
                 world = Scaled(workload, _setup(policy, [ENGINE] * FEWEST), rule, delay_s)
                 rows.append(_row(name, policy, delay_s, world))
+    if args.out is not None:
+        args.out.mkdir(parents=True, exist_ok=True)
+        save(drawn(rows), args.out / "scaling.svg")
     head = ["pool", "policy", "start delay s", "average QoE", "p10", "TTFT p90 s", "engine-seconds", "ordered"]
     return [Table("Engines that come and go", [*head, "worst stall after a pause s"], rows)]
+
+
+def drawn(rows: Sequence[Sequence[Any]]) -> Figure:
+    """What quality costs: average QoE over engine-seconds, a line for each rule over its start delays."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for name, policy, delay_s, quality, _, _, engine_s, *_ in rows:
+        rule = "fixed" if delay_s is None else name
+        curves.setdefault(f"{policy}, {rule}", []).append((engine_s, quality))
+    return qoe_against_load(curves, load="engine-seconds")

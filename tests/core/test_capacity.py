@@ -135,3 +135,28 @@ def test_the_speed_is_learned_from_what_is_produced() -> None:
         subject.measure(now)
 
     assert subject.iteration_s() == pytest.approx(0.04, rel=0.05)
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.03, 0.05, 0.08])
+def test_the_speed_is_the_engine_s_whenever_legs_are_heard_of(late_s: float) -> None:
+    """Ten legs, 50 tokens a second each, heard of ten times a second, and measured 20 times a second in between. One
+    more leg's first token is heard of at an odd time now and then, and says nothing of the speed."""
+    subject = load(EngineCapacity(32), *[100] * 10)
+    legs = list(subject.legs.values())
+    for step in range(1, 2000):
+        now = step / 20
+        if step % 2:
+            subject.measure(now - 0.05 + late_s)
+            continue
+        if step % 40 == 0:
+            new = job(1000 + step)
+            subject.take(new, 100, now - 0.5)
+            subject.produced(new, 1, now - 0.01)
+            new.produced = 1
+            subject.free(new)
+        for each in legs:
+            subject.produced(each, 5, now)
+            each.produced += 5
+        subject.measure(now)
+
+    assert subject.iteration_s() == pytest.approx(0.02, rel=0.1)

@@ -1,6 +1,7 @@
 """The studies of the open questions: their parts, and small runs of each."""
 
 from argparse import Namespace
+from typing import Any
 
 import pytest
 
@@ -71,3 +72,25 @@ def test_who_lives_through_no_overload_counts_as_calm() -> None:
     assert 0 < len(calm) < len(records)
     world.overloads = [(0.0, float("inf"))]
     assert not any(world.calm(record) for record in records)
+
+
+def test_the_cost_of_quality_has_a_line_for_each_policy_and_rule() -> None:
+    rows: list[list[Any]] = [
+        ["2 engines", "fcfs", None, 0.5, 0.1, 3.0, 100.0, None, 0.0],
+        ["4 engines", "fcfs", None, 0.9, 0.5, 1.0, 200.0, None, 0.0],
+        ["demand > 1.0", "fair_qoe", 30.0, 0.8, 0.4, 2.0, 150.0, 3, 0.0],
+    ]
+    (axes,) = scaling.drawn(rows).axes
+
+    assert axes.get_legend_handles_labels()[1] == ["fcfs, fixed", "fair_qoe, demand > 1.0"]
+
+
+def test_a_network_is_in_the_table_told_and_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is lost on the way is lost to every policy: nobody reads better at the screen than at the gateway."""
+    table = questions.networks(QUICK)
+
+    assert len(table.rows) == 4 * len(questions.NETWORKS)
+    assert "fair_qoe, told" in column(table, "policy")
+    for screen, gateway in zip(column(table, "QoE at the screen"), column(table, "QoE at the gateway"), strict=True):
+        assert screen <= gateway + 0.01  # type: ignore[operator]
+    assert "bad" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
 from gateway.core.qoe import Delivery, exact_qoe
 from loadgen.simulator.job import SimJob
-from loadgen.simulator.setup import INPUT_PRICE, OUTPUT_PRICE, Run, Setup
+from loadgen.simulator.setup import INPUT_PRICE, OUTPUT_PRICE, Gateway, Run, Setup
 from loadgen.simulator.world import World
 from loadgen.workload import Reader, Request, Workload
 from tests.loadgen.simulating import READING, WORKLOADS, engine, setup, workload
@@ -159,3 +159,32 @@ def test_a_lost_engine_is_paid_until_it_is_lost() -> None:
 
     assert run.engine_s == pytest.approx(run.ended_s + 2.0)
     assert [job.outcome for job in run.jobs] == ["finished", "finished"]
+
+
+def test_records_are_the_same_whether_jobs_are_kept_or_given_away() -> None:
+    """Given away when they end, so in another order; nothing is kept then."""
+    load = workload([(0.3 * n, f"c{n % 3}", 30, 40, READING, Reader()) for n in range(20)])
+    kept = World(load, setup("fair_qoe", [engine(3)])).run()
+    given_away: list[SimJob] = []
+    run = World(load, setup("fair_qoe", [engine(3)]), ended=given_away.append).run()
+
+    assert not run.jobs
+    assert sorted((job.record() for job in given_away), key=lambda each: each.index) == kept.records()
+    assert run.ended_s == kept.ended_s
+
+
+def test_who_rested_between_two_samples_was_not_backlogged_throughout() -> None:
+    """Sampled once a second: `b` had nothing waiting at a half, so that what happened before does not count for it."""
+    (gateway,) = [Gateway.of(0, setup())]
+    run = Run()
+    for now, waits, service in (
+        (0.0, {"a", "b"}, 0.0),
+        (0.5, {"a"}, 50.0),
+        (1.0, {"a", "b"}, 100.0),
+        (2.0, {"a", "b"}, 130.0),
+        (3.0, {"a", "b"}, 170.0),
+    ):
+        gateway.backlogged = waits
+        run.sample_gap(now, {"a": service, "b": 0.0}, [gateway], 1.0)
+
+    assert run.gap.largest == 40.0

@@ -1,6 +1,7 @@
 """What is shared out in a plan of a pausing policy: bids, the places on the engines, and how many pauses are left."""
 
 from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -67,6 +68,20 @@ class Places:
     def free_soon(self, need: int) -> bool:
         memory = self.free_memory + self.soon_memory
         return self.free_seats + self.soon_seats > 0 and memory >= min(need, self.whole)
+
+
+def room_for_all(jobs: Collection[Job], need: Callable[[Job], int], places: Iterator[Places]) -> bool:
+    """Whether there are seats and tokens for all these jobs; looks at no more engines than it takes to know."""
+    seats, memory = len(jobs), 0
+    for place in places:
+        seats -= max(0, place.free_seats)
+        memory += max(0, place.free_memory)
+        if seats <= 0:
+            break
+    if seats > 0:
+        return False
+    needs = sum(map(need, jobs))
+    return needs <= memory or needs <= memory + sum(max(0, place.free_memory) for place in places)
 
 
 class PauseCap:

@@ -23,7 +23,7 @@ from gateway.core.capacity import WATERMARK, EngineLoad
 from gateway.core.job import Job, JobSpec, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.base import ForRoom
-from gateway.core.policies.places import Bid, PauseCap, Places
+from gateway.core.policies.places import Bid, PauseCap, Places, room_for_all
 from gateway.core.roster import Roster
 
 STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
@@ -116,11 +116,8 @@ class Ranked(ForRoom):
     def _start_all(self, now: float) -> bool:
         """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
-        places = [self._places(load) for load in roster.fleet if load.capacity.ready]
-        if len(roster.waiting) > sum(max(0, each.free_seats) for each in places):
-            return False
-        needs = sum(roster.need(job) for job in roster.waiting.values())
-        if needs > sum(max(0.0, each.free_memory) for each in places):
+        places = (self._places(load) for load in roster.fleet if load.capacity.ready)
+        if not room_for_all(roster.waiting.values(), roster.need, places):
             return False
         for job in self.order_of_start():
             load = roster.fleet.place(job, roster.need(job))
