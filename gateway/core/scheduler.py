@@ -56,8 +56,8 @@ class Scheduler:
 
     @property
     def overloaded(self) -> bool:
-        """Whether those who read ask more than the engines make, so that stalls are no policy's fault."""
-        return self._policy.overloaded
+        """Whether some wait and readers ask more than the engines make, so that stalls are no policy's fault."""
+        return self._policy.overloaded and bool(self._roster.waiting)
 
     @property
     def plan_at(self) -> float | None:

@@ -232,8 +232,7 @@ class Dispatcher:
         pool = self._pools[stream.request.model]
         job_id = stream.request.id
         observe(pool, stream, self._instrument, self._clock.now())
-        qoe = pool.scheduler.remove(job_id, self._clock.now(), finished=error is None and outcome is None)
-        stream.qoe = qoe if error is None else 0.0
+        stream.qoe = pool.scheduler.remove(job_id, self._clock.now(), finished=error is None and outcome is None)
         engine_id = stream.engine_id
         aborted = outcome is not None or error is not None
         if engine_id is not None:

@@ -22,6 +22,8 @@ GROUP_LEAD_S: Final = 1.0
 GROUP_S: Final = 0.25
 GRID_S: Final = 0.05
 PRIOR_TOKENS: Final = 4.0  # what the first few tokens hold says little
+_LEAST_HELD: Final = 0.25  # of a usual token's text: a token of a rare script may be a part of a character
+_MOST_HELD: Final = 4.0  # long words of one token each
 MAX_HELD: Final = 64  # reads that wait for a client whose socket still holds an earlier answer
 COMMENT: Final = b": keep-alive\n"  # one line without a blank one: an SDK takes a blank line for an event
 
@@ -208,12 +210,12 @@ class Stream:
         """Its reader has got so many characters and reads so many a second.
 
         A pace is stated in tokens of a usual text; how much of that a token of this model and language is, only the
-        reader's side sees.
+        reader's side sees. Within bounds: who claims more would be served before everybody, or never.
         """
         if self._rate and rate > 0:
             ratio = UnitRatio(1.0, PRIOR_TOKENS)
             ratio.observe(self.delivered, characters * self._rate / rate)
-            self.units_per_token = ratio.units_per_token
+            self.units_per_token = min(_MOST_HELD, max(_LEAST_HELD, ratio.units_per_token))
 
     def release_head(self) -> None:
         """Nothing has come for so long that the client should at least hear that its request lives."""
@@ -244,6 +246,8 @@ class Stream:
     def finish(self, error: GatewayError | None) -> None:
         """Nothing more will come."""
         self.drop_leg()
+        if error is not None:
+            self.qoe = 0.0  # a failed or rejected job counts
         if not self.end.done():
             self.end.set_result(error)
         self.release_head()

@@ -236,6 +236,7 @@ async def test_the_queue_times_out() -> None:
 
         assert isinstance(await ended(waiting), QueueTimeout)
         assert meter_of(waiting).released == [0]
+        assert waiting.qoe == 0.0
         made.dispatcher.cancel(served)
 
 

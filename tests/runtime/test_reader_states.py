@@ -55,3 +55,17 @@ async def test_a_reader_tells_what_its_tokens_hold() -> None:
         assert standing is not None
         assert standing.lead_s == pytest.approx(500 / READING_RATE - 1, rel=0.02)
         made.dispatcher.cancel(job)
+
+
+@pytest.mark.parametrize(("rate", "held"), [(1e-6, 4.0), (100_000.0, 0.25)])
+async def test_a_reader_cannot_claim_any_speed(rate: float, held: float) -> None:
+    """Who says to read without end would come before everybody, and who says to read nothing would never be served."""
+    async with house(engine()) as made:
+        shelf, job = desk(made), made.dispatcher.submit(job_request(pace=pace_from_spec("reading")))
+        name = shelf.open(job, "alice", last_words)
+        shelf.follow(name, "alice", FakeOutlet(), 0, last_words).start()
+        (await made.leg()).token(tokens=1000)
+        shelf.report(name, "alice", ReaderReport(shown=10, buffered=4000, rate=rate))
+
+        assert job.units_per_token == held
+        made.dispatcher.cancel(job)
