@@ -116,8 +116,14 @@ class Redis(Section):
     url: RedisUrl | None = Field(None, repr=False)  # it may hold a password
     prefix: str = Field("andante", pattern=r"^[A-Za-z0-9._-]{1,50}$")
     timeout_s: float = Field(1.0, gt=0)
-    ttl_s: float = Field(3.0, ge=0.1)
+    ttl_s: float = Field(3.0, ge=1.0)
     connections: int = Field(16, ge=2)
+
+    @model_validator(mode="after")
+    def _can_beat_in_time(self) -> "Redis":
+        if self.timeout_s > self.ttl_s / 2:
+            raise ValueError("timeout_s must be at most half of ttl_s: else one slow answer may count as death")
+        return self
 
 
 class Auth(Section):

@@ -171,6 +171,8 @@ def build_services(
 async def _drain(dispatcher: Dispatcher, engines: SharedEngines | None, drain_s: float, logger: logging.Logger) -> None:
     logger.warning("draining", extra={"jobs": len(dispatcher.streams)})
     try:
+        if engines is not None:
+            await engines.hand_over(dispatcher)
         await dispatcher.drain(drain_s)
     finally:  # also when it is hurried: every stream gets its last event
         await dispatcher.stop()
@@ -193,9 +195,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
                 if family == socket.AF_INET6:
                     each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 each.bind(address)
-                each.listen(
-                    BACKLOG
-                )  # here, as two may bind one address, and uvloop hides which of them could not listen
+                # Here, as two may bind one address, and uvloop hides which of them could not listen.
+                each.listen(BACKLOG)
                 bound.append(each)
             if not bound:
                 raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from gateway.clock import Clock
 from gateway.config import Config, Redis
@@ -17,6 +18,9 @@ from gateway.stores.redis_limits import RedisLimitStore
 from gateway.stores.redis_link import LinkSettings, RedisLink
 from gateway.stores.redis_streams import RedisStreamLog
 from gateway.stores.stream_log import LogLimits
+
+HOLD_S: Final = 30.0  # a dead gateway's streams count for so long: six times the time between two reports of one
+BEATS_OF_A_HOLD: Final = 10  # or so many times `redis.ttl_s`, where that is more
 
 
 class LinkLog:
@@ -45,6 +49,8 @@ def open_link(config: Redis, logger: logging.Logger, metrics: MetricsInstrument)
     metrics.sample("andante_redis_beat_seconds", "How long Redis took for the last beat.", lambda: link.beat_s)
     metrics.sample("andante_redis_operations", "Commands sent to Redis.", lambda: link.operations, counter=True)
     metrics.sample("andante_redis_lost", "Times that Redis went away.", lambda: link.failures, counter=True)
+    rejected = "andante_redis_messages_rejected"
+    metrics.sample(rejected, "Messages that were dropped.", lambda: link.rejected, counter=True)
     return link
 
 
@@ -77,7 +83,8 @@ def share(config: Config, local_keys: RecordStore, logs: LogLimits, seen: Seen) 
         return None
     heartbeat = Heartbeat(link, uuid.uuid4().hex[:16], ttl_s=config.redis.ttl_s)
     keys = RedisKeyStore(local_keys, link)
-    limits = RedisLimitStore(link, gateways=lambda: len(heartbeat.alive))
+    hold_s = max(HOLD_S, BEATS_OF_A_HOLD * config.redis.ttl_s)
+    limits = RedisLimitStore(link, ttl_s=hold_s, gateways=lambda: len(heartbeat.alive))
     streams = RedisStreamLog(link, heartbeat.id, logs)
     exchange = RedisStreamExchange(link, heartbeat, streams, seen.clock.wall)
     sample = seen.metrics.sample

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.clock import Clock
@@ -18,23 +19,40 @@ from gateway.runtime.sharing import Sharing
 from gateway.stores.redis_share import RedisShare
 from gateway.wiring_redis import Shared
 
+RETRY_S: Final = 1.0
+
 
 class SharedEngines:
     """All pools of a gateway that is not alone. `run` beside the dispatcher; `leave` once nothing runs any more."""
 
-    def __init__(self, sharings: Sequence[Sharing], peers: Peers, host: str) -> None:
+    def __init__(self, sharings: Sequence[Sharing], peers: Peers, stores: Shared, url: str) -> None:
         self.sharings = sharings
+        self._exchange = stores.exchange
         self._peers = peers
-        self._host = host
+        self._link = stores.link
+        self._url = url
 
     async def run(self) -> None:
-        """Share until cancelled."""
-        address = await self._peers.open(self._host)
+        """Share until cancelled, from when Redis was there for the first time: only then its name can be resolved."""
+        await self._link.wait()
+        address = await self._peers.open(await self._own_address())
         async with asyncio.TaskGroup() as group:
             group.create_task(self._peers.run())
             for sharing in self.sharings:
                 sharing.address = address
                 group.create_task(sharing.run())
+
+    async def _own_address(self) -> str:
+        while True:
+            try:
+                return await asyncio.to_thread(own_address, self._url)
+            except OSError:  # the name's server is away just now
+                await asyncio.sleep(RETRY_S)
+
+    async def hand_over(self, dispatcher: Dispatcher) -> None:
+        """Take no new jobs, and let the other gateways, if there are any, go on with the resumable streams."""
+        dispatcher.draining = True
+        await self._exchange.hand_over()
 
     async def leave(self) -> None:
         """Give all engines back."""
@@ -58,18 +76,16 @@ def share_engines(
         store = RedisShare(stores.link, pool.settings.model)
         sharings.append(Sharing(holder, pool, store, registry, clock, instrument))
     holders = {each.pool.settings.model: each.holder for each in sharings}
-    return SharedEngines(sharings, Peers(holders, clock), own_address(config.url or ""))
+    return SharedEngines(sharings, Peers(holders, clock), stores, config.url or "")
 
 
 def own_address(url: str) -> str:
-    """The address of ours by which Redis, and so the other gateways, can be reached; the loopback if there is none."""
+    """The address of ours by which Redis, and so the other gateways, can be reached; the loopback for a socket file.
+    OSError while the name cannot be resolved."""
     parts = urlsplit(url)
     if parts.scheme == "unix" or not parts.hostname:
         return "127.0.0.1"
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.connect(address)  # sends nothing: it only picks the way
-            return str(probe.getsockname()[0])
-    except OSError:
-        return "127.0.0.1"
+    family, kind, _, _, address = socket.getaddrinfo(parts.hostname, parts.port or 6379, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.connect(address)  # sends nothing: it only picks the way
+        return str(probe.getsockname()[0])

@@ -7,7 +7,7 @@ import multiprocessing
 import resource
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +26,16 @@ from loadgen.tables import side_by_side, terminal
 from loadgen.workload import Request, Workload
 from loadgen.workload_args import WorkloadError, add_workload_arguments, workload_from
 
+INTERRUPTED: Final = 130
+"""The exit status of a program that Ctrl-C ended."""
+
 START_S: Final = 0.2
 PROCESS_START_S: Final = 2.0
 """How long a process may take to be ready for its part."""
+
+
+class OutputError(ValueError):
+    """A file that could not be written afterwards; the message names it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -55,13 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Attack, print the table, write the files. 1 with one line of reason if it cannot be done."""
+    """Attack, print the table, write the files. 1 with one line of reason if it cannot be done, 130 if interrupted."""
     try:
+        check_outputs(args.json, args.records)
         workload = workload_from(args)
         with client_keys(args, workload) as keys:
             attack = calibrated(attack_of(args, workload, keys))
             outcome = perform(attack, args.processes, sys.stderr.isatty())
-    except (WorkloadError, NoKeys, TargetError) as problem:
+    except (WorkloadError, NoKeys, TargetError, OutputError) as problem:
         print(f"attack: {problem}", file=sys.stderr)
         return 1
     figures = live_figures(outcome, objectives(args))
@@ -73,7 +81,18 @@ def run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(result, indent=2), encoding="utf-8")
     if args.records is not None:
         write_records(args.records, outcome.records)
+    if outcome.interrupted:
+        sent, planned = len(outcome.records), len(workload.requests)
+        print(f"interrupted: the figures are of the {sent} of {planned} requests that were sent", file=sys.stderr)
+        return INTERRUPTED
     return 0
+
+
+def check_outputs(*files: Path | None) -> None:
+    """OutputError, before the work and not after it, for a file whose folder does not exist."""
+    for file in files:
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            raise OutputError(f"{file} cannot be written: it is a folder, or its folder does not exist")
 
 
 def objectives(args: argparse.Namespace) -> Objectives:
@@ -88,6 +107,8 @@ def calibrated(attack: Attack) -> Attack:
     probes = tuple(Request(number, 0.0, "", words, 1, MACHINE) for number, words in enumerate(PROBES))
     probing = replace(attack, requests=probes, keys={}, key=key, timeout_s=60.0, think_s=None)
     outcome = perform(probing, 1, live=False)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     bad = next((record for record in outcome.records if record.outcome != "finished"), None)
     if bad is not None:
         hint = "" if attack.asking.plain or not (bad.error or "").startswith("4") else " (perhaps it needs --plain)"
@@ -106,8 +127,16 @@ def perform(attack: Attack, processes: int, live: bool) -> Outcome:
         parts = [pool.submit(_perform_here, attack.part(n, processes), start, False) for n in range(processes)]
         outcome = Outcome()
         for part in parts:
-            outcome.merge(part.result())
+            outcome.merge(_result(part))
     return outcome
+
+
+def _result(part: "Future[Outcome]") -> Outcome:
+    """What a process has to say; Ctrl-C reaches all processes, so that each ends and tells what it has."""
+    try:
+        return part.result()
+    except KeyboardInterrupt:
+        return part.result()
 
 
 def resource_limit() -> None:

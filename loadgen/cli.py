@@ -10,7 +10,10 @@ from loadgen.studies import command as study
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and run one command; the exit status."""
     args = parser().parse_args(argv)
-    return int(args.run(args))
+    try:
+        return int(args.run(args))
+    except KeyboardInterrupt:
+        return attack.INTERRUPTED
 
 
 def parser() -> argparse.ArgumentParser:

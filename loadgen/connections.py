@@ -149,11 +149,15 @@ class Target:
 
     def __init__(self, url: str) -> None:
         """`url` is http or https, with a path in front of /v1 if there is one. TargetError if it is not."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as problem:
+            raise TargetError(f"{url!r} is no address: {problem}") from problem
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise TargetError(f"{url!r} is no http or https address")
         self._host, self._netloc = parts.hostname, parts.netloc.rpartition("@")[2]
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._port = port or (443 if parts.scheme == "https" else 80)
         self._path = parts.path.rstrip("/").removesuffix("/v1")
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._idle: list[Connection] = []

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 async def run_loop(sender: Sender) -> Outcome:
-    """The loop that the attack asks for."""
+    """The loop that the attack asks for. Cancelled (Ctrl-C), it returns what came of it until then."""
     think_s = sender.attack.think_s
     return await (open_loop(sender) if think_s is None else closed_loop(sender, think_s))
 
@@ -37,6 +37,8 @@ async def open_loop(sender: Sender) -> Outcome:
                 message = sender.message(request)
                 await sender.due(request)
                 group.create_task(sender.send(request, message))
+    except asyncio.CancelledError:
+        sender.outcome.interrupted = True
     finally:
         sender.close()
     return watch.done(sender)
@@ -56,6 +58,8 @@ async def closed_loop(sender: Sender, think_s: float) -> Outcome:
         async with asyncio.TaskGroup() as group:
             for requests in clients.values():
                 group.create_task(_session(sender, requests, think_s))
+    except asyncio.CancelledError:
+        sender.outcome.interrupted = True
     finally:
         sender.close()
     return watch.done(sender)

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Search, print what was found, write the curves; 1 with a reason if it cannot be done, 2 if even --low missed."""
     try:
         goal = Goal.of(args.goal)
+        attack.check_outputs(args.json, args.svg)
         workload = workload_from(args)
         with servers(args, workload) as found:
             searches = [Search(name, goal, partial(workload_at, args), serve) for name, serve in found.items()]
@@ -78,7 +79,8 @@ def servers(args: argparse.Namespace, workload: Workload) -> Iterator[Mapping[st
     if args.model is None:
         raise ValueError("--target needs --model")
     with attack.client_keys(args, workload) as keys:
-        yield {"live": partial(attacked, args, attack.calibrated(attack.attack_of(args, workload, keys)))}
+        prepared = attack.calibrated(attack.attack_of(args, workload, keys))
+    yield {"live": partial(attacked, args, prepared)}
 
 
 def simulated(setup: Setup, workload: Workload) -> Mapping[str, Any]:
@@ -88,8 +90,12 @@ def simulated(setup: Setup, workload: Workload) -> Mapping[str, Any]:
 
 
 def attacked(args: argparse.Namespace, prepared: Attack, workload: Workload) -> Mapping[str, Any]:
-    """Over the network."""
-    outcome = attack.perform(replace(prepared, requests=workload.requests), args.processes, sys.stderr.isatty())
+    """Over the network, with keys for this load's own clients: there are more of them where each request is one."""
+    with attack.client_keys(args, workload) as keys:
+        loaded = replace(prepared, requests=workload.requests, keys=dict(keys))
+        outcome = attack.perform(loaded, args.processes, sys.stderr.isatty())
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     if outcome.bottleneck is not None:
         print(f"the generator may be the bottleneck: {outcome.bottleneck}", file=sys.stderr)
     return live_figures(outcome, attack.objectives(args))

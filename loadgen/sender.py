@@ -50,12 +50,15 @@ class Outcome:
     records: list[JobRecord] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     cpu_share: float = 0.0
+    interrupted: bool = False
+    """Stopped before its end: who was being served then has left, and later requests were never sent."""
 
     def merge(self, other: "Outcome") -> None:
         """Add another process's part: exact, in order of arrival."""
         self.records = sorted(self.records + other.records, key=lambda record: record.index)
         self.tally.merge(other.tally)
         self.cpu_share = max(self.cpu_share, other.cpu_share)
+        self.interrupted = self.interrupted or other.interrupted
 
     @property
     def bottleneck(self) -> str | None:
@@ -104,20 +107,24 @@ class Sender:
         self.open += 1
         try:
             await self._followed(job, message)
+        except asyncio.CancelledError:
+            job.close("left", clock(), "interrupted")
+            raise
         finally:
             self.open -= 1
-        record = job.record(self.start, self.outcome.tally)
-        self.outcome.records.append(record)
+            record = job.record(self.start, self.outcome.tally)
+            self.outcome.records.append(record)
         return record
 
     async def _followed(self, job: LiveJob, message: bytes) -> None:
         leaves = job.request.reader.leaves_after_s
         patience = self.attack.timeout_s if leaves is None else min(leaves, self.attack.timeout_s)
+        patient = asyncio.timeout(job.planned + patience - clock())
         try:
-            async with asyncio.timeout(job.planned + patience - clock()):
+            async with patient:
                 await self._visits(job, message)
         except TimeoutError:
-            gone = patience == leaves
+            gone = patience == leaves and patient.expired()  # a connection that was not to be had is no leaving
             job.close("left" if gone else "failed", clock(), None if gone else "timeout")
         except OSError as problem:
             job.close("failed", clock(), f"connect: {problem.strerror or type(problem).__name__}")

@@ -1,7 +1,9 @@
 """Traces: CSV files of arrival times and lengths, read as workloads.
 
 Columns, in any order: `arrived_s` (seconds), `input_tokens`, `output_tokens`, `client` (optional; may be empty). A name
-ending in .gz is unpacked. The traces that come with the package, and their sources: `loadgen/traces/README.md`.
+ending in .gz is unpacked.
+Blank lines, spaces after commas and a byte order mark do not matter. The traces that come with the package, and their
+sources: `loadgen/traces/README.md`.
 """
 
 import csv
@@ -79,32 +81,26 @@ def load_trace(
     end_s = float("inf") if duration_s is None else start_s + duration_s
     paces = pace_of(pace, seed)
     piece = [row for row in rows if row.client in kept and start_s <= row.arrived_s < end_s]
-    return Workload(
-        name,
-        tuple(
-            Request(
-                index,
-                (row.arrived_s - start_s) / rate_scale,
-                row.client,
-                row.input_tokens,
-                row.output_tokens,
-                paces(row.client, row.input_tokens),
-            )
-            for index, row in enumerate(piece)
-        ),
-    )
+    if not piece:
+        raise TraceError(f"{path}: no request in it, or none in the piece that was asked for")
+    at = [(row.arrived_s - start_s) / rate_scale for row in piece]
+    sizes = [(row.client, row.input_tokens, row.output_tokens) for row in piece]
+    made = (Request(k, at[k], *size, paces(*size[:2])) for k, size in enumerate(sizes))
+    return Workload(name, tuple(made))
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """The lines of a trace, in the file's order. TraceError names the line that is wrong."""
     with _opened(path) as file:
-        reader = csv.reader(file)
+        reader = csv.reader(file, skipinitialspace=True)
         header = next(reader, [])
         missing = {"arrived_s", "input_tokens", "output_tokens"} - set(header)
         if missing:
             raise TraceError(f"{path}:1: column missing: {', '.join(sorted(missing))}")
         at = {name: header.index(name) for name in header}
         for cells in reader:
+            if not cells:
+                continue  # a blank line, as editors leave them at the end
             try:
                 client = cells[at["client"]] if "client" in at else ""
                 row = Row(
@@ -125,10 +121,10 @@ def _opened(path: Path) -> Iterator[TextIO]:
     """The file as text, unpacked; what is not gzip or not UTF-8 is a TraceError."""
     try:
         if path.suffix == ".gz":
-            with gzip.open(path, "rt", encoding="utf-8", newline="") as packed:
+            with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as packed:
                 yield packed
         else:
-            with path.open(encoding="utf-8", newline="") as plain:
+            with path.open(encoding="utf-8-sig", newline="") as plain:
                 yield plain
     except (OSError, EOFError, UnicodeDecodeError) as problem:
         raise TraceError(f"{path}: {problem}") from problem

@@ -37,6 +37,8 @@ def workload_from(args: argparse.Namespace) -> Workload:
     try:
         if args.scenario is not None:
             overrides = dict(_parameter(word) for word in args.set)
+            if args.start_s or args.duration_s is not None or args.clients_every != 1:
+                raise WorkloadError("--start-s, --duration-s and --clients-every are for traces; a scenario has --set")
             scale = args.rate_scale
             return load_scenario(args.scenario, rate_scale=scale, seed=args.seed, pace=args.pace, overrides=overrides)
         if args.set:

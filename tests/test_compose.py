@@ -130,12 +130,12 @@ def test_compose_without_variables_fits_together() -> None:
     for name, volume in (("gateway-1", "gateway-1"), ("gateway-2", "gateway-2")):
         environment = found[name].environment
         assert environment["ANDANTE_ENGINES"].split() == [f"http://{each}:{port}" for each, port in port_of.items()]
-        assert environment["ANDANTE_REDIS__URL"] == "redis://redis:6379"
+        assert environment["ANDANTE_REDIS__URL"] == "redis://:andante@redis:6379"
         assert environment["ANDANTE_STORE__PATH"].startswith("/data/")
         assert found[name].volumes == [f"{volume}:/data"]
         address = f"{name}:{environment['ANDANTE_SERVER__PORT']}"
         assert address in found["balancer"].environment.values()
-    assert "--appendonly" in found["redis"].command
+    assert {"--appendonly", "--maxmemory", "noeviction"} <= set(found["redis"].command)
     assert found["redis"].volumes == ["redis:/data"]
 
 

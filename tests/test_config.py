@@ -41,6 +41,8 @@ def test_defaults_are_filled_in() -> None:
         ({"pools": [{"model": "m", "engines": [ENGINE, {"url": "http://b", "id": "engine-1"}]}]}, "same id"),
         ({"pools": [{"model": "m", "engines": [ENGINE]}] * 2}, "same model"),
         ({"auth": {"admin_key": "short"}}, "auth.admin_key"),
+        ({"redis": {"ttl_s": 0.5}}, "redis.ttl_s"),
+        ({"redis": {"ttl_s": 1.5}}, "timeout_s must be at most half"),
     ],
 )
 def test_a_mistake_is_named_by_its_key(changes: dict[str, Any], key: str) -> None:

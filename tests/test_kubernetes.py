@@ -52,3 +52,13 @@ def test_nothing_runs_as_root_or_writes_beside_its_volumes() -> None:
             pod = each["spec"]["template"]["spec"]
             assert pod["securityContext"]["runAsNonRoot"], name
             assert all(c["securityContext"]["readOnlyRootFilesystem"] for c in pod["containers"]), name
+
+
+def test_redis_asks_for_a_password_and_evicts_nothing() -> None:
+    """The gateways' password is the same secret's, and it is in no file."""
+    objects = manifests()
+    (redis,) = objects["StatefulSet", "andante-redis"]["spec"]["template"]["spec"]["containers"]
+    (gateway,) = objects["Deployment", "andante"]["spec"]["template"]["spec"]["containers"]
+    assert {"--requirepass", "--maxmemory", "noeviction"} <= set(redis["args"])
+    secrets = [each["valueFrom"]["secretKeyRef"] for c in (redis, gateway) for each in c["env"] if "valueFrom" in each]
+    assert secrets == [{"name": "andante-redis", "key": "password"}] * 2

@@ -16,6 +16,8 @@ BROAD_ALLOWED = {
     ("gateway/api/context.py", "RequestContext.__call__"): "whatever broke, the client gets an answer with its id",
     ("gateway/runtime/legs.py", "Legs._run"): "a bug in an adapter must not leave a client waiting",
     ("gateway/runtime/sharing.py", "Sharing.run"): "one bad round must not be the last",
+    ("gateway/stores/redis_exchange.py", "RedisStreamExchange.run"): "one bad round must not be the last",
+    ("gateway/stores/redis_link.py", "RedisLink._pass_on"): "one bad message must not end the link",
     ("gateway/runtime/pool.py", "Pool._probe"): "what one engine sends must not end the watch over all engines",
 }
 """(file, function) -> why this is a task's edge. A handler that ends with a bare `raise` needs no entry."""

@@ -16,6 +16,9 @@ import { byId } from "./ui.ts";
 
 const TICK_MS = 250;
 const SAME_DELIVERY_MS = 5;
+const LOST = "The connection is lost.";
+/** What a browser says of a lost network is for programmers. */
+const OURS: Readonly<Record<string, string>> = { network: LOST, silent: LOST };
 const MARKS = /[*_`#>|~]/g; // a screen reader would spell them out
 
 /** What an answer tells the page. `changed` comes often while it runs, `ended` once. */
@@ -72,6 +75,7 @@ export class Answer {
     });
     this.#ticking = setInterval(() => this.#tick(), TICK_MS);
     places.strip.append(this.#strip.element);
+    if (document.visibilityState === "hidden") this.visible(false); // a page that was opened in a tab behind
   }
 
   /** Ask for a new answer. */
@@ -87,6 +91,10 @@ export class Answer {
     this.#write(characters.slice(0, shown).join(""));
     this.#timeline.deliver(0, shown);
     this.#deliver(characters.slice(shown).join(""));
+    if (this.turn.status === "done") {
+      this.#pacer.end(performance.now()); // all of it had come
+      return;
+    }
     const { id, last } = stream ?? { id: "", last: null };
     void this.#follow(new AndanteStream({ ...this.#gateway, id, ...(last === null ? {} : { lastEventId: last }) }));
   }
@@ -198,7 +206,7 @@ export class Answer {
   }
 
   #retrying({ message, status }: Failure, waitMs: number): void {
-    const why = status === null ? "The connection is lost." : message;
+    const why = status === null ? LOST : message;
     this.#trouble = `${why} Trying again in ${Math.max(1, Math.round(waitMs / 1000))} s.`;
     this.#tick();
   }
@@ -206,7 +214,8 @@ export class Answer {
   #failed({ code, message }: Failure): void {
     if (this.turn.status === "stopped" || code === "aborted") return;
     this.turn.status = "failed";
-    this.turn.note = message;
+    this.turn.note = OURS[code] ?? message;
+    this.#trouble = "";
   }
 
   #write(text: string): void {

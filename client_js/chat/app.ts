@@ -1,5 +1,6 @@
 /** The chat: one conversation on the page, at most one answer running. */
 
+import { codePoints } from "../src/graphemes.ts";
 import type { Gateway } from "../src/stream.ts";
 import { Answer } from "./answer.ts";
 import { type Settings, saveSettings } from "./settings.ts";
@@ -9,6 +10,12 @@ import { type AssistantTurn, assistantTurn, type TurnActs, userTurn } from "./tu
 import { atEnd, byId, el } from "./ui.ts";
 
 const SAVE_MS = 1000;
+
+/** Whether there is more of an answer: at the gateway, or here and not read yet. */
+function canGoOn({ status, stream, shown, text }: Turn): boolean {
+  if (status === "running") return stream !== undefined;
+  return status === "done" && shown !== undefined && shown < codePoints(text);
+}
 
 export class App {
   readonly #store: Store;
@@ -54,13 +61,12 @@ export class App {
   restore(): void {
     for (const conversation of this.#store.all()) {
       const turn = conversation.turns.at(-1);
-      if (turn?.status !== "running") continue;
-      if (turn.stream) {
+      if (turn && canGoOn(turn)) {
         this.#conversation = conversation;
-        this.show();
         this.#run(turn, (answer) => answer.goOn());
         return;
       }
+      if (turn?.status !== "running") continue;
       Object.assign(turn, { status: "failed", note: "The page was left before the answer was complete." });
       this.#store.save(conversation);
     }
@@ -75,7 +81,10 @@ export class App {
   open(id: string): void {
     const found = this.#answering?.id === id ? this.#answering : this.#store.all().find((each) => each.id === id);
     if (found) this.#conversation = found;
-    this.show();
+    const turn = found?.turns.at(-1);
+    // Another tab has begun this answer, or was left with it.
+    if (turn && !this.busy && canGoOn(turn)) this.#run(turn, (answer) => answer.goOn());
+    else this.show();
   }
 
   ask(text: string): void {
@@ -137,7 +146,7 @@ export class App {
 
   #run(turn: Turn, begin: (answer: Answer) => void): void {
     const conversation = this.#conversation;
-    const shown = assistantTurn(turn, this.#acts);
+    const shown = assistantTurn(turn, this.#acts, true);
     this.#element = shown.element;
     this.#answering = conversation;
     this.#answer = new Answer(turn, this.#settings, this.#gateway(), shown.places, {
@@ -198,7 +207,10 @@ export class App {
   }
 
   #remove(conversation: Conversation): void {
-    if (conversation.id === this.#answering?.id) this.stop();
+    if (conversation.id === this.#answering?.id) {
+      this.stop();
+      this.#answering = null; // what still comes of it is not kept
+    }
     this.#store.remove(conversation.id);
     if (conversation.id === this.#conversation.id) this.newChat();
     else this.show();

@@ -13,13 +13,24 @@ const modelField = byId<HTMLSelectElement>("model");
 const message = byId<HTMLTextAreaElement>("message");
 
 /** A link from the demo carries keys behind the #, which no server sees; they do not stay in the address bar. */
-function takeKeysFromLink(): void {
+function takeKeysFromLink(): boolean {
   const carried = new URLSearchParams(location.hash.slice(1));
   const found = carried.get("key");
   const admin = carried.get("admin");
   if (found) saveKey(found, settings.remember);
   if (admin) saveAdminKey(admin);
   if (found || admin) history.replaceState(null, "", location.pathname);
+  return Boolean(found || admin);
+}
+
+/** A link that is opened in the tab of the page changes only what is behind the #, and loads nothing. */
+function followLinks(app: App): void {
+  addEventListener("hashchange", () => {
+    if (!takeKeysFromLink()) return;
+    keyField.value = loadKey();
+    byId("to-compare").hidden = loadAdminKey() === "";
+    void loadModels(app);
+  });
 }
 
 function gateway() {
@@ -32,7 +43,7 @@ async function loadModels(app: App): Promise<void> {
     () => null,
   );
   const body = await answer?.json().catch(() => null);
-  if (!answer?.ok) return app.say(body?.error?.message ?? "The gateway does not answer.");
+  if (!answer?.ok || !body?.data) return app.say(body?.error?.message ?? "The gateway does not answer.");
   app.say("");
   const names: string[] = body.data.map(({ id }: { id: string }) => id);
   modelField.replaceChildren(...names.map((name) => new Option(name, name)));
@@ -143,5 +154,6 @@ wireSpeed(app);
 wireComposer(app);
 wireKeys(app);
 wirePage(app);
+followLinks(app);
+app.restore(); // also where the gateway cannot be reached
 await loadModels(app);
-app.restore();

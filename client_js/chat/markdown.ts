@@ -12,6 +12,7 @@ import { button, copy, el } from "./ui.ts";
 
 const HIGHLIGHTED = 50_000; // characters of a block of code; beyond, colours cost more than they give
 const PARAGRAPH = 8_000; // a longer one goes on in a new one, so that a frame stays cheap
+const LINES = /^ {0,3}(?:[`~>#|<=:]|[*+-]\s|-{2,}|\d+[.)])/m; // begins, or may begin, something else than a paragraph
 const REST = 4; // for each millisecond of drawing the last block, so many for everything else
 
 function escaped(text: string): string {
@@ -45,6 +46,7 @@ const ALLOWED = {
     "video",
     "audio",
     "svg",
+    "dialog",
   ],
   FORBID_ATTR: ["style", "id", "name", "background", "srcset", "src"],
 } as const;
@@ -73,9 +75,49 @@ function colour(code: Element, language: string | undefined): void {
   code.replaceChildren(DOMPurify.sanitize(value, { ...only, ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] }));
 }
 
+/** What `parse` gives, or `plain` for text that is nested deeper than the parser's stack reaches. */
+function shallow<T>(parse: () => T, plain: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    // Firefox has an error of its own for it.
+    if (error instanceof RangeError || (error as Error).name === "InternalError") return plain();
+    throw error;
+  }
+}
+
+/** The markup of a block. */
+export function markupOf(block: Token): string {
+  return shallow(
+    () => marked.parser([block]),
+    () => `<p>${escaped(block.raw)}</p>`,
+  );
+}
+
+/** A paragraph that has become too long, in several; anything else as it is. */
+export function cutParagraph(text: string): string {
+  if (text.length <= PARAGRAPH || text.includes("\n\n") || LINES.test(text)) return text;
+  const parts: string[] = [];
+  let rest = text;
+  while (rest.length > PARAGRAPH) {
+    const at = [". ", "。", " "].map((end) => rest.lastIndexOf(end, PARAGRAPH) + end.length).find(farEnough);
+    const end = at ?? (/[\ud800-\udbff]/.test(rest.charAt(PARAGRAPH - 1)) ? PARAGRAPH - 1 : PARAGRAPH);
+    parts.push(rest.slice(0, end).trimEnd());
+    rest = rest.slice(end);
+  }
+  return [...parts, rest].join("\n\n");
+}
+
+function farEnough(at: number): boolean {
+  return at >= PARAGRAPH / 2;
+}
+
 /** Blocks of a text, with where the last one (which may still grow) begins. Joined `raw`s are the text. */
 export function blocks(text: string): { done: Token[]; last: Token | null } {
-  const tokens: Token[] = marked.lexer(text);
+  const tokens = shallow<Token[]>(
+    () => marked.lexer(text),
+    () => [{ type: "paragraph", raw: text, text, tokens: [{ type: "text", raw: text, text }] }],
+  );
   const at = tokens.findLastIndex(({ type }) => type !== "space");
   const last = tokens[at] ?? null;
   return { done: tokens.slice(0, Math.max(0, at)), last };
@@ -128,7 +170,7 @@ export class MarkdownView {
 
   #draw(now: number): void {
     this.#stale = false;
-    this.#cutParagraph();
+    this.#tail = cutParagraph(this.#tail);
     const { done, last } = blocks(this.#tail);
     if (done.length) {
       for (const block of done) {
@@ -149,7 +191,7 @@ export class MarkdownView {
     this.#live ??= this.#element.appendChild(el("div", { class: "block" }));
     if (block.type === "code") this.#showCode(this.#live, block as Code);
     else {
-      this.#live.replaceChildren(safe(marked.parser([block])));
+      this.#live.replaceChildren(safe(markupOf(block)));
       for (const code of this.#live.querySelectorAll("pre > code")) colour(code, code.className.slice(9));
     }
   }
@@ -171,14 +213,6 @@ export class MarkdownView {
   #settle(): void {
     this.#live = null;
     this.#code = null;
-  }
-
-  #cutParagraph(): void {
-    if (this.#tail.length <= PARAGRAPH || this.#tail.includes("\n\n")) return;
-    const { last } = blocks(this.#tail);
-    const at = this.#tail.lastIndexOf(". ", PARAGRAPH) + 2;
-    if (last?.type !== "paragraph" || at < PARAGRAPH / 2) return;
-    this.#tail = `${this.#tail.slice(0, at).trimEnd()}\n\n${this.#tail.slice(at)}`;
   }
 }
 

@@ -22,7 +22,7 @@ export const SLOWEST = 60;
 export const FASTEST = 900;
 
 function defaults(language: string): Settings {
-  const known = language.slice(0, 2).toLowerCase();
+  const known = (language.split("-")[0] as string).toLowerCase(); // "fil" is not "fi"
   return {
     mode: "reading",
     language: languages.includes(known) ? known : "en",

@@ -45,7 +45,7 @@ function edit(article: HTMLElement, turn: Turn, acts: TurnActs): void {
   area.focus();
 }
 
-/** A turn of the model's on the page: empty while it runs, an answer draws into its places. */
+/** A turn of the model's on the page: empty if it is `live`, an answer draws into its places. */
 export interface AssistantTurn {
   readonly element: HTMLElement;
   readonly places: Places;
@@ -53,7 +53,7 @@ export interface AssistantTurn {
   readonly settle: () => void;
 }
 
-export function assistantTurn(turn: Turn, acts: TurnActs): AssistantTurn {
+export function assistantTurn(turn: Turn, acts: TurnActs, live = false): AssistantTurn {
   const places = { text: el("div", { class: "text markdown", dir: "auto" }), note: el("p"), strip: el("div") };
   const tools = el("div", { class: "tools" });
   const element = el("article", { class: "turn assistant", "aria-label": "Answer" }, places.text);
@@ -61,13 +61,13 @@ export function assistantTurn(turn: Turn, acts: TurnActs): AssistantTurn {
   const settle = () => {
     element.removeAttribute("aria-busy");
     places.note.className = turn.status === "failed" ? "note error" : "note";
-    places.note.textContent = turn.note ?? "";
+    places.note.textContent = turn.status === "running" ? "Not complete yet." : (turn.note ?? ""); // another tab's
     tools.replaceChildren(
       button("Copy", () => void copy(turn.text), { class: "small" }),
       button(turn.status === "failed" ? "Try again" : "Regenerate", () => acts.regenerate(turn), { class: "small" }),
     );
   };
-  if (turn.status === "running") {
+  if (live) {
     element.setAttribute("aria-busy", "true");
     places.note.className = "note";
     tools.append(button("Show all now", acts.skip, { class: "small" }));

@@ -7,7 +7,8 @@ import { systemTimers, type Timers } from "./timers.ts";
 export interface Shape<T> {
   /** The item's text; "" for an item that is passed on at its place without pacing. */
   readonly text: (item: T) => string;
-  readonly withText: (item: T, text: string) => T;
+  /** `last`: whether it is the item's last piece, which carries what comes after its text. */
+  readonly withText: (item: T, text: string, last: boolean) => T;
 }
 
 export interface PacedOptions extends PacerOptions {
@@ -38,14 +39,20 @@ export function pacedText(source: AsyncIterable<string>, options: PacedOptions):
 }
 
 interface ChatChunk {
-  readonly choices: readonly { readonly delta: { readonly content?: string | null } }[];
+  readonly choices: readonly {
+    readonly delta: { readonly content?: string | null };
+    readonly finish_reason?: string | null;
+  }[];
 }
 
 /** The chunks of `openai.chat.completions.create({ stream: true })`, with one choice. */
 export function pacedChunks<T extends ChatChunk>(source: AsyncIterable<T>, options: PacedOptions): AsyncGenerator<T> {
-  const withText = (chunk: T, content: string): T => {
+  const withText = (chunk: T, content: string, last: boolean): T => {
     const [choice, ...others] = chunk.choices;
-    return { ...chunk, choices: [{ ...choice, delta: { ...choice?.delta, content } }, ...others] };
+    const piece = { ...choice, delta: { ...choice?.delta, content } };
+    // Who stops reading at the reason must have read the whole text by then.
+    if (!last && piece.finish_reason) piece.finish_reason = null;
+    return { ...chunk, choices: [piece, ...others] };
   };
   return paced(source, { text: (chunk) => chunk.choices[0]?.delta.content ?? "", withText }, options);
 }
@@ -61,8 +68,9 @@ export function paceTransform<T extends Part>(options: PacedOptions): () => Tran
   const text = (part: T) => (part.type === "text-delta" ? (part.text ?? "") : "");
   return () => {
     const { writable, readable } = new TransformStream<T, T>();
-    const shown = paced(iterate(readable), { text, withText: (part, piece) => ({ ...part, text: piece }) }, options);
-    return { writable, readable: streamOf(shown) };
+    const reader = readable.getReader();
+    const shown = paced(iterate(reader), { text, withText: (part, piece) => ({ ...part, text: piece }) }, options);
+    return { writable, readable: streamOf(shown, (reason) => reader.cancel(reason)) };
   };
 }
 
@@ -135,7 +143,7 @@ class Paced<T> {
         const piece = rest.slice(0, head.left.length);
         rest = rest.slice(piece.length);
         head.left = head.left.slice(piece.length);
-        yield this.#shape.withText(head.item, piece);
+        yield this.#shape.withText(head.item, piece, head.left === "");
         if (head.left) return;
       }
       this.#queue.shift();
@@ -175,8 +183,7 @@ class Signal {
 }
 
 /** A stream's items; not every browser iterates streams yet. */
-async function* iterate<T>(stream: ReadableStream<T>): AsyncGenerator<T> {
-  const reader = stream.getReader();
+async function* iterate<T>(reader: ReadableStreamDefaultReader<T>): AsyncGenerator<T> {
   try {
     for (;;) {
       const { value, done } = await reader.read();
@@ -188,14 +195,16 @@ async function* iterate<T>(stream: ReadableStream<T>): AsyncGenerator<T> {
   }
 }
 
-function streamOf<T>(source: AsyncGenerator<T>): ReadableStream<T> {
+/** `leave` ends the source at once: a generator that waits for its next item hears of a `return` only after it. */
+function streamOf<T>(source: AsyncGenerator<T>, leave: (reason: unknown) => Promise<void>): ReadableStream<T> {
   return new ReadableStream({
     async pull(controller) {
       const { value, done } = await source.next();
       if (done) controller.close();
       else controller.enqueue(value);
     },
-    async cancel() {
+    async cancel(reason) {
+      await leave(reason);
       await source.return(undefined);
     },
   });

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { test } from "node:test";
 import fc from "fast-check";
-import { blocks } from "../chat/markdown.ts";
+import { blocks, cutParagraph, markupOf } from "../chat/markdown.ts";
 import { asMarkdown, type Box, type Conversation, Store } from "../chat/store.ts";
 import { inWords } from "../chat/strip.ts";
 import { Timeline } from "../chat/timeline.ts";
@@ -60,6 +60,28 @@ test("blocks: what is done and what is last are the text, to the letter", () => 
     }),
     { numRuns: 500 },
   );
+});
+
+test("text that is nested deeper than a stack is shown as it is written", () => {
+  const text = "> ".repeat(20_000);
+  const { done, last } = blocks(text);
+  assert.equal([...done, ...(last ? [last] : [])].map(({ raw }) => raw).join(""), text);
+  assert.match(last ? markupOf(last) : "", /^<p>(&gt; ?)+<\/p>\s*$/);
+});
+
+test("a paragraph without end is cut, whatever it is made of, and loses nothing", () => {
+  for (const piece of ["_a", "the ", "川は急がない。", "A river. ", "**b", "word\n", "a👍"]) {
+    const cut = cutParagraph(piece.repeat(20_000));
+    assert.ok(cut.split("\n\n").every((part) => part.length <= 8_010));
+    assert.doesNotMatch(cut, /\p{Cs}/u); // no half of a surrogate pair
+    assert.equal(cut.replace(/\s/g, ""), piece.repeat(20_000).replace(/\s/g, ""));
+  }
+  for (const whole of ["> said\n", "- one\n", "a | b\n--|--\n"]) {
+    const text = whole.repeat(2_000);
+    assert.equal(cutParagraph(text), text);
+  }
+  const code = `Look:\n\`\`\`\n${"x = 1\n".repeat(2_000)}`;
+  assert.equal(cutParagraph(code), code);
 });
 
 /** A browser's storage with little room. */

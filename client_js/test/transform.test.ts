@@ -119,3 +119,31 @@ test("whoever leaves closes the source", async () => {
   for await (const _ of pacedText(source(), { rate: 10, timers, maxBuffered: 5 })) break;
   assert.ok(closed);
 });
+
+test("a chunk that has the last text and the reason: the reason comes with its last piece", async () => {
+  const timers = new VirtualTimers();
+  const source = [{ choices: [{ delta: { content: "the end" }, finish_reason: "stop" }] }];
+  const seen = await collect(timers, pacedChunks(from(source), { rate: 10, timers }));
+  const reasons = seen.map(([, { choices }]) => choices[0]?.finish_reason);
+  assert.deepEqual(reasons, [...Array(6).fill(null), "stop"]);
+});
+
+test("whoever cancels the AI SDK's stream ends a source that says nothing", async () => {
+  const timers = new VirtualTimers();
+  let cancelled: unknown = null;
+  const source = new ReadableStream<{ type: string; text: string }>({
+    start: (controller) => controller.enqueue({ type: "text-delta", text: "a" }),
+    cancel: (reason) => {
+      cancelled = reason;
+    },
+  });
+  const reader = source.pipeThrough(paceTransform<{ type: string; text: string }>({ rate: 10, timers })()).getReader();
+  assert.equal((await reader.read()).value?.text, "a");
+  const silent = reader.read();
+  await settled();
+  const leaving = reader.cancel("gone");
+  await settled();
+  assert.equal(cancelled, "gone");
+  await leaving;
+  assert.equal((await silent).done, true);
+});

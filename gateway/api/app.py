@@ -93,11 +93,14 @@ def _include(app: FastAPI, settings: Server, services: Services) -> None:
 
 @asynccontextmanager
 async def _running(services: Services) -> AsyncIterator[None]:
-    beside = [asyncio.create_task(run()) for run in services.background]
-    for task in beside:
-        task.add_done_callback(lambda done: _tell_of_end(done, services.logger))
+    def begin(run: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(run())
+        task.add_done_callback(lambda done: _tell_of_end(done, services))
+        return task
+
+    beside = [begin(run) for run in services.background]
     await services.dispatcher.start()
-    beside.append(asyncio.create_task(services.desk.run()))
+    beside.append(begin(services.desk.run))
     yield
     for task in beside:
         task.cancel()
@@ -105,10 +108,11 @@ async def _running(services: Services) -> AsyncIterator[None]:
     await services.dispatcher.stop()
 
 
-def _tell_of_end(task: "asyncio.Task[None]", logger: logging.Logger) -> None:
-    """What runs beside the application never ends by itself: it has met a bug."""
+def _tell_of_end(task: "asyncio.Task[None]", services: Services) -> None:
+    """What runs beside the application never ends by itself: it has met a bug. New work should go elsewhere."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("background_ended", exc_info=error)
+        services.dispatcher.crippled = True
+        services.logger.critical("background_ended", exc_info=error)
 
 
 def _middleware(settings: Server, logger: logging.Logger) -> list[Middleware]:

@@ -21,7 +21,7 @@ def health_router(dispatcher: Dispatcher, render_metrics: Callable[[], bytes]) -
 
     @router.get("/readyz", responses={503: {"model": Readiness}})
     async def readyz(response: Response) -> Readiness:
-        """Requests can be served: not draining, and at least one engine is ready."""
+        """Requests can be served: not draining, at least one engine is ready, and no background task has met a bug."""
         if not dispatcher.ready:
             response.status_code = 503
         states = engine_states(dispatcher.pools)

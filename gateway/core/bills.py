@@ -56,12 +56,15 @@ class Cashier:
 
         Does not lower the number of jobs that want to run: `Counters.settle` does.
         """
-        account = self._counters.account(tenant)
-        if predicted is None:
-            predicted = account.predicted_output if self._predicts else 0.0
-        bill = Bill(account, prompt, cached, predicted)
-        account.open_bills += 1
-        self._settle(bill, predicted)
+        bill = self._open(tenant, prompt, cached, predicted)
+        self._settle(bill, bill.reserved)
+        return bill
+
+    def inherit(self, tenant: str, prompt: int, produced: int) -> Bill:
+        """The bill of a job of which another gateway has charged the prompt, and so much output: nothing is charged."""
+        bill = self._open(tenant, prompt, 0, None)
+        bill.produced = produced
+        bill.charged = self._due(bill, max(produced, bill.reserved))
         return bill
 
     def produced(self, bill: Bill, total: int) -> None:
@@ -98,8 +101,18 @@ class Cashier:
         if finished:
             bill.account.outputs.append(bill.produced)
 
+    def _open(self, tenant: str, prompt: int, cached: int, predicted: float | None) -> Bill:
+        account = self._counters.account(tenant)
+        if predicted is None:
+            predicted = account.predicted_output if self._predicts else 0.0
+        account.open_bills += 1
+        return Bill(account, prompt, cached, predicted)
+
+    def _due(self, bill: Bill, output: float) -> float:
+        return self._cost(charged_input(bill.prompt, bill.cached, self._cached_price), output)
+
     def _settle(self, bill: Bill, output: float) -> None:
-        due = self._cost(charged_input(bill.prompt, bill.cached, self._cached_price), output)
+        due = self._due(bill, output)
         if due != bill.charged:
             self._counters.charge(bill.account, due - bill.charged)
             bill.charged = due

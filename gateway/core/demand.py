@@ -13,19 +13,22 @@ from gateway.core.capacity import WATERMARK, EngineCapacity
 from gateway.core.roster import Roster
 from gateway.core.shares import Amount, Line
 
-_LOOK_AT: Final = 2048  # waiting jobs: more than these ask for no more
+_LOOK_AT: Final = 2048  # waiting jobs at most, and among them
+_SAMPLE: Final = 128  # jobs that want to run: the others are taken to be as large
 
 
 def lines_of(roster: Roster, wholes: Mapping[str, EngineCapacity]) -> dict[str, Line]:
-    """A line for each engine that is here; `wholes` are the engines as they are, undivided. O(jobs that wait)."""
+    """A line for each engine that is here; `wholes` are the engines as they are, undivided. O(tenants that wait)."""
     engines = [load for load in roster.fleet if load.id in wholes]
     takers = max(1, sum(1 for load in engines if wholes[load.id].ready))
-    waiting = [job for job in islice(roster.waiting.values(), _LOOK_AT) if job.wants]
-    seats = ceil(len(waiting) / takers)
-    needs = [roster.need(job) / WATERMARK for job in waiting]
+    waiting = sum(account.wanting for account in roster.counters.backlog())
+    sample = islice((job for job in islice(roster.waiting.values(), _LOOK_AT) if job.wants), _SAMPLE)
+    needs = [roster.need(job) / WATERMARK for job in sample]
+    mean = sum(needs) / len(needs) if needs else 0.0
     must = ceil(needs[0]) if needs else 0
-    tokens = max(must, ceil(sum(needs) / takers))
-    weight = _weight(roster, 2 * sum(needs) / len(needs) if needs else 1.0)
+    seats = ceil(waiting / takers)
+    tokens = max(must, ceil(mean * waiting / takers))
+    weight = _weight(roster, 2 * mean if needs else 1.0)
     lines = {}
     for load in engines:
         whole = wholes[load.id]

@@ -4,7 +4,8 @@ Rules of this file. Times are seconds on this gateway's own monotonic clock; clo
 
 1. A lease counts from when the request was sent that was answered, never from the answer. It ends after `SURE` of its
    time; others may take it after the whole of it. What is given back is not used from before the request is sent; what
-   is asked for is used once it is granted. So what the gateways use together is never more than the ledger holds.
+   is asked for is used once it is granted. So what the gateways use together is never more than the ledger holds. Of
+   what others should have, nothing is filled again: it is given back when the legs that hold it have ended.
 2. Where the ledger cannot be reached, a lease is kept alive by the other gateways: one that answers promises not to
    bury the asker for a lease's time. All those that the gateway knew must answer. Who can reach neither the ledger nor
    one of the others starts nothing new: those may be about to take its place. What runs there goes on.
@@ -16,12 +17,12 @@ Rules of this file. Times are seconds on this gateway's own monotonic clock; clo
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Final
 
 from gateway.core.ledger import Entry, Member, Reply, Request
-from gateway.core.shares import NOTHING, Amount, Line, next_held
+from gateway.core.shares import NOTHING, Amount, Line, may_fill, next_held, turns
 
 SURE: Final = 0.9
 STRANGER: Final = 4.0
@@ -54,6 +55,7 @@ class Holder:
         self.ttl_s = ttl_s
         self._stranger_s = STRANGER * ttl_s if stranger_s is None else stranger_s
         self._held: dict[str, Amount] = {}
+        self._fill: dict[str, Amount] = {}
         self._lines: dict[str, Line] = {}  # what was said last
         self._book: Reply | None = None
         self._epoch_since = inf
@@ -61,6 +63,7 @@ class Holder:
         self._sent_at = -inf
         self._renewed = -inf
         self._elders: dict[str, Member] = {}  # of the book that was lost, until the new one is settled
+        self._others: dict[str, Member] = {}
         self._vouched: dict[str, float] = {}
         self._watches: dict[str, _Watch] = {}
         self._burials: dict[str, int] = {}  # who was buried by which request, until that or a later one is answered
@@ -83,19 +86,17 @@ class Holder:
         return now < self.renewed + SURE * self.ttl_s
 
     def usable(self, engine: str, now: float) -> Amount:
-        """What this gateway's legs may hold of the engine; nothing once the lease has run out."""
-        return self.parts(now).get(engine, NOTHING)
+        """What this gateway's legs may fill of the engine; nothing once the lease has run out."""
+        return self._fill.get(engine, NOTHING) if self.valid(now) else NOTHING
 
-    def parts(self, now: float) -> Mapping[str, Amount]:
-        """The same of every engine of which it holds a part."""
-        return self._held if self.valid(now) else {}
+    def held(self, engine: str, now: float) -> Amount:
+        """What nobody else may use: more than `usable` while legs hold what others should have."""
+        return self._held.get(engine, NOTHING) if self.valid(now) else NOTHING
 
     @property
     def others(self) -> Mapping[str, Member]:
         """The living gateways that the last answer told of, and those from before the book was lost."""
-        members = {} if self._book is None else self._book.members
-        here = {name: member for name, member in members.items() if name != self.me and not member.gone}
-        return {**self._elders, **here}
+        return self._others
 
     @property
     def epoch(self) -> str:
@@ -122,15 +123,17 @@ class Holder:
         valid = self.valid(now)
         entries = {}
         self._lines = {}
+        turn = turns(lines)
         for engine, line in lines.items():
             held = self._held.get(engine, NOTHING) if valid else NOTHING
-            self._lines[engine] = line.holding(held)
-            ask = next_held(self.me, self.lines(engine)) if self.settled else held
+            self._lines[engine] = replace(line, held=held)
+            ask = next_held(self.me, self.lines(engine), turn[engine]) if self.settled else held
             ask = Amount(max(ask.seats, line.used.seats), max(ask.tokens, line.used.tokens))
             held = Amount(min(held.seats, ask.seats), min(held.tokens, ask.tokens))
-            self._lines[engine] = self._lines[engine].holding(held)
+            self._lines[engine] = replace(line, held=held)
             entries[engine] = Entry(self._lines[engine], ask)
         self._held = {engine: line.held for engine, line in self._lines.items()}
+        self._limit()
         buried = dict(self._silent(now))
         self._burials |= dict.fromkeys(buried, self._seq)
         return Request(
@@ -139,7 +142,7 @@ class Holder:
             nonce=f"{self.me}.{self._seq}",
             entries=entries,
             epoch=self.epoch,
-            settled=now - self._epoch_since >= self.ttl_s,
+            settled=now - self._epoch_since >= self._settling_s(),
             knows=0 if self._book is None else max((m.joined for m in self._book.members.values()), default=0),
             address=address,
             buried=buried,
@@ -154,15 +157,33 @@ class Holder:
         gap = now - self._renewed > self.ttl_s / 2
         if self.epoch != reply.epoch:
             self._epoch_since = now
-            self._elders = dict(self.others)
+            self._elders = self._others
         if reply.settled:
-            self._elders.clear()
+            self._elders = {}
+        here = {name: member for name, member in reply.members.items() if name != self.me and not member.gone}
+        self._others = {**self._elders, **here}
         self._book = reply
         self._renewed = self._sent_at
         self._burials.clear()
         self._held = {engine: lines[self.me].held for engine, lines in reply.lines.items() if self.me in lines}
+        self._limit()
         self._watch(reply, now, anew=gap)
         return True
+
+    def _limit(self) -> None:
+        """Work out how far what is held may be filled. While nothing can be given, nothing needs to be left free."""
+        self._fill = dict(self._held)
+        if not self.settled:
+            return
+        for engine, turn in turns(self._held).items():
+            mine = replace(self._lines[engine], held=self._held[engine])
+            self._fill[engine] = may_fill(self.me, {**self.lines(engine), self.me: mine}, turn)
+
+    def _settling_s(self) -> float:
+        """How long a new book must have been known before it gives anything out. Who was in the lost one and has not
+        written in this one may still have legs at the engines, longer than any lease."""
+        missing = self._book is not None and self._elders.keys() - self._book.members.keys()
+        return self._stranger_s if missing else self.ttl_s
 
     def _watch(self, reply: Reply, now: float, *, anew: bool) -> None:
         others = self.others
@@ -175,9 +196,6 @@ class Holder:
             if watch is None or anew or watch.seq != member.seq:
                 watch = _Watch(member.seq, now)
             self._watches[name] = watch
-        if not any(member.gone for member in reply.members.values()):
-            self._graves.clear()
-            return
         graves, self._graves = self._graves, {}
         for engine, lines in reply.lines.items():
             gone = {name for name, line in lines.items() if line.gone}

@@ -4,7 +4,7 @@ same, and the tests hold the two against each other.
 Rules of this file:
 
 1. The sum of what is held at an engine never grows above its capacity: a line is lowered as its gateway says, and
-   raised by what is free.
+   raised by what is free. What legs hold beyond their gateway's line, since its lease has ended, is not free either.
 2. A gateway numbers its requests; one that comes late, after a newer one, changes nothing.
 3. An epoch is the time in which the book remembers everything. A book that was lost, or that another server process
    took over (it may have lost the last second), begins a new one, and is not settled: gateways tell what they hold and
@@ -118,7 +118,7 @@ class Ledger:
             lines = self.lines.setdefault(engine, {})
             before = lines.pop(request.me, None)
             granted = self._grant(entry, before, lines)
-            lines[request.me] = entry.line.holding(granted)
+            lines[request.me] = replace(entry.line, held=granted, gone=False)
         for engine in [name for name in self.lines if name not in request.entries]:
             self._strike(engine, request.me)
 
@@ -128,11 +128,10 @@ class Ledger:
         held = NOTHING if before is None else before.held
         if not self.settled:
             return Amount(min(entry.ask.seats, held.seats), min(entry.ask.tokens, held.tokens))
-        if entry.ask.seats <= held.seats and entry.ask.tokens <= held.tokens:
-            return entry.ask
-        whole = whole_of([*others.values(), entry.line.holding(held)])
-        free_seats = whole.seats - sum(line.held.seats for line in others.values())
-        free_tokens = whole.tokens - sum(line.held.tokens for line in others.values())
+        whole = whole_of({**others, "": replace(entry.line, gone=False)})
+        taken = [line.taken for line in others.values()]
+        free_seats = whole.seats - sum(each.seats for each in taken)
+        free_tokens = whole.tokens - sum(each.tokens for each in taken)
         return Amount(
             min(entry.ask.seats, max(held.seats, free_seats)), min(entry.ask.tokens, max(held.tokens, free_tokens))
         )

@@ -15,6 +15,7 @@ from gateway.core.counters import Counters
 from gateway.core.fleet import Fleet, Meter
 from gateway.core.job import Job, JobEvent
 from gateway.core.plan import Pause, Reason, Resume, Start
+from gateway.core.tracker import QoeTracker
 from gateway.core.tuning import Tuning
 
 
@@ -127,6 +128,20 @@ class Roster:
         if not job.yielded:
             job.reason = None
             self.want(job, arrives=arrives)
+
+    def inherit(self, job: Job, produced: int, now: float) -> None:
+        """What the job has produced was charged by another gateway, and has been read at its pace until now."""
+        spec = job.spec
+        self.counters.account(spec.tenant).weight = spec.weight
+        if produced:
+            units = produced * spec.units_per_token
+            began = now - units / spec.pace.rate
+            job.produced = produced
+            job.tracker = QoeTracker(spec.pace, began - spec.pace.ttft_s)
+            job.tracker.deliver(units, began)
+            job.bill = self.cashier.inherit(spec.tenant, job.prompt_tokens, produced)
+        job.move(JobEvent.PARK)
+        self.park(job, now)
 
     def park(self, job: Job, now: float) -> None:
         """Nobody reads the job: it wants nothing, and its reader's clock stands still."""

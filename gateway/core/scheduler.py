@@ -11,7 +11,7 @@ Rules of this file:
    help somebody at once; `plan_at` says when. Tokens never cause a plan.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity
@@ -68,16 +68,17 @@ class Scheduler:
 
     def add(self, spec: JobSpec, now: float) -> None:
         """A job arrives. QueueFull, QueueShareFull or RateLimited when it may not wait."""
-        roster = self._roster
-        if spec.id in roster.jobs:
-            raise ValueError(f"job {spec.id} is already here")
         self._room.check(spec.tenant)
         self._policy.admit(spec, now)
-        self._arrivals += 1
-        job = Job(spec, arrived=now, order=self._arrivals, prompt_tokens=spec.prompt_tokens)
-        roster.jobs[spec.id] = job
-        self._wait(job, arrives=True)
-        self._hurry(now, at_once=not self._policy.ticks or len(roster.waiting) == 1)
+        self._wait(self._enter(spec, now), arrives=True)
+        self._hurry(now, at_once=not self._policy.ticks or self.waiting == 1)
+
+    def inherit(self, spec: JobSpec, produced: int, now: float) -> None:
+        """A job that another gateway had, parked until `unpark`: no arrival. What it has `produced` (tokens), and the
+        prompt of that, were charged there. QueueFull or QueueShareFull if it has nothing and may not wait."""
+        if not produced:
+            self._room.check(spec.tenant)
+        self._roster.inherit(self._enter(spec, now), produced, now)
 
     def observe(
         self,
@@ -224,9 +225,8 @@ class Scheduler:
             self._room.leave(roster.jobs[job_id])
         if abs(roster.counters.floor() or 0.0) > _REBASE_AT:
             roster.counters.rebase()
-        deadline = self._room.next_deadline()
         tick = now + roster.tuning.tick_s if self._policy.ticks and roster.waiting else None
-        self._plan_at = min((at for at in (deadline, tick) if at is not None), default=None)
+        self._plan_at = min((at for at in (self._room.next_deadline(), tick) if at is not None), default=None)
         return Plan(starts, pauses, resumes, rejects, wake_at=self._plan_at)
 
     # ---- questions
@@ -267,6 +267,13 @@ class Scheduler:
 
     # ---- inside
 
+    def _enter(self, spec: JobSpec, now: float) -> Job:
+        if spec.id in self._roster.jobs:
+            raise ValueError(f"job {spec.id} is already here")
+        self._arrivals += 1
+        job = self._roster.jobs[spec.id] = Job(spec, now, self._arrivals, prompt_tokens=spec.prompt_tokens)
+        return job
+
     def _wait(self, job: Job, *, arrives: bool = False) -> None:
         self._roster.wait(job, arrives=arrives)
         self._policy.push(job)
@@ -287,9 +294,7 @@ class Scheduler:
             at = max(now, self._planned_at + (_SHORTEST_GAP * tick_s if at_once else tick_s))
         self._plan_at = at if self._plan_at is None else min(self._plan_at, at)
 
-    def _expire(self, now: float) -> list[Reject]:
-        rejects = []
+    def _expire(self, now: float) -> Iterator[Reject]:
         for job in self._room.expired(now):
             self.remove(job.spec.id, now)
-            rejects.append(Reject(job.spec.id, Reason.QUEUE_TIMEOUT))
-        return rejects
+            yield Reject(job.spec.id, Reason.QUEUE_TIMEOUT)

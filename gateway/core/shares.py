@@ -12,9 +12,9 @@ Rules of this file:
    (`ledger.py`) keeps the sum right.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from operator import gt
+from math import ceil, floor
 from typing import Final, NamedTuple
 
 RESERVE: Final = 4  # a gateway that wants nothing keeps one part in so many of its equal share
@@ -48,167 +48,158 @@ class Line:
     weight: float = 1.0
     gone: bool = False
 
-    def holding(self, held: Amount) -> "Line":
-        """The same of a living gateway that holds so much."""
-        if held == self.held and not self.gone:
-            return self
-        return Line(held, self.used, self.want, self.whole, self.must, self.weight)
+    @property
+    def taken(self) -> Amount:
+        """What nobody else may have: also what legs hold that began under a lease which has ended since."""
+        if self.gone:
+            return self.held
+        return Amount(max(self.held.seats, self.used.seats), max(self.held.tokens, self.used.tokens))
 
 
-def whole_of(lines: Iterable[Line]) -> Amount:
+def whole_of(lines: Mapping[str, Line]) -> Amount:
     """The engine's capacity: where the gateways differ, the least that one of those alive believes."""
-    alive = [line.whole for line in lines if not line.gone]
-    return Amount(*map(min, zip(*alive, strict=True))) if alive else NOTHING
+    alive = [line.whole for line in lines.values() if not line.gone]
+    return Amount(min((each.seats for each in alive), default=0), min((each.tokens for each in alive), default=0))
 
 
-def targets(lines: Mapping[str, Line]) -> dict[str, Amount]:
+def turns(engines: Collection[str]) -> dict[str, float]:
+    """Where rounding begins at each engine of a pool: spread evenly, so that over all engines together a gateway gets
+    its part to within one sequence, however few each engine has for it."""
+    return {engine: (number + 0.5) / len(engines) for number, engine in enumerate(sorted(engines))}
+
+
+def targets(lines: Mapping[str, Line], turn: float = 0.5) -> dict[str, Amount]:
     """What each living gateway should hold of the engine; sums to what the gone have left of it."""
-    names, seats, tokens = _claims(lines)
-    return dict(zip(names, map(Amount, seats.shares(), tokens.shares()), strict=True))
+    whole = whole_of(lines)
+    alive = {name: line for name, line in sorted(lines.items()) if not line.gone}
+    seats = whole.seats - sum(line.held.seats for line in lines.values() if line.gone)
+    tokens = whole.tokens - sum(line.held.tokens for line in lines.values() if line.gone)
+    weights = {name: line.weight for name, line in alive.items()}
+    by_seats = _divide(max(0, seats), {name: line.want.seats for name, line in alive.items()}, weights, turn)
+    by_tokens = _divide(max(0, tokens), {name: line.want.tokens for name, line in alive.items()}, weights, turn)
+    _make_room(by_tokens, {name: line.must for name, line in alive.items()})
+    return {name: Amount(by_seats[name], by_tokens[name]) for name in alive}
 
 
-def next_held(me: str, lines: Mapping[str, Line]) -> Amount:
-    """What `me` should ask to hold now, given everybody's lines; below what it holds: it gives the difference back.
-
-    O(gateways); O(gateways log gateways) where they want more than there is.
-    """
-    if _at_rest(lines.values()):
-        return lines[me].held
-    names, seats, tokens = _claims(lines)
-    at = names.index(me)
-    return Amount(seats.next_of(at), tokens.next_of(at))
+def next_held(me: str, lines: Mapping[str, Line], turn: float = 0.5) -> Amount:
+    """What `me` should ask to hold now, given everybody's lines; below what it holds: it gives the difference back."""
+    seats, tokens = _claims(lines, turn)
+    return Amount(seats.move(me), tokens.move(me))
 
 
-def _at_rest(lines: Collection[Line]) -> bool:
-    """Whether nobody lacks anything and nothing is free: nothing moves, which is the usual case."""
-    if any(line.gone for line in lines):
-        return False
-    count = len(lines)
-    for held, want, whole in zip(
-        zip(*[line.held for line in lines], strict=True),
-        zip(*[line.want for line in lines], strict=True),
-        zip(*[line.whole for line in lines], strict=True),
-        strict=True,
-    ):
-        total = min(whole)
-        if sum(held) != total or min(held) < _reserve(total, count) or any(map(gt, want, held)):
-            return False
-    return True
+def may_fill(me: str, lines: Mapping[str, Line], turn: float = 0.5) -> Amount:
+    """How far `me` may fill what it holds with new legs: where others lack what it holds beyond its part, what ends
+    makes room for them. Else a gateway that is always full would keep its places for ever."""
+    seats, tokens = _claims(lines, turn)
+    return Amount(seats.fill(me), tokens.fill(me))
 
 
-class _Claims(NamedTuple):
-    """What the living gateways, in the order of their names, hold, use and want of one measure of an engine, of which
-    there is `total`. `musts`: what the next job of each needs at once."""
+def _claims(lines: Mapping[str, Line], turn: float) -> tuple["_Claims", "_Claims"]:
+    """Of sequences and of tokens."""
+    should = targets(lines, turn)
+    whole = whole_of(lines)
+    gone = [line.held for line in lines.values() if line.gone]
+    alive = {name: lines[name] for name in should}
+    seats = {n: _Claim(line.held.seats, line.used.seats, line.want.seats, should[n].seats) for n, line in alive.items()}
+    tokens = {
+        n: _Claim(line.held.tokens, line.used.tokens, line.want.tokens, should[n].tokens) for n, line in alive.items()
+    }
+    return (
+        _Claims(seats, whole.seats - sum(each.seats for each in gone)),
+        _Claims(tokens, whole.tokens - sum(each.tokens for each in gone)),
+    )
 
-    total: int
-    held: Sequence[int]
-    used: Sequence[int]
-    want: Sequence[int]
-    musts: Sequence[int]
-    weights: Sequence[float]
+
+class _Claim(NamedTuple):
+    """One gateway's numbers in one measure, and what it should hold."""
+
+    held: int
+    used: int
+    want: int
+    should: int
+
+    def lacks(self, reserve: float) -> int:
+        """What it should have more, and could use."""
+        return max(0, min(self.should, max(self.want, ceil(reserve))) - self.held)
 
     @property
-    def reserve(self) -> int:
-        """What everybody keeps, whatever it wants."""
-        return _reserve(self.total, len(self.held))
+    def spare(self) -> int:
+        """What it could give now."""
+        return max(0, self.held - max(self.used, self.should))
 
-    def next_of(self, at: int) -> int:
-        """What the one at this place should hold next."""
-        held, reserve = self.held, self.reserve
-        free = max(0, self.total - sum(held))
-        useful = [max(reserve, want) for want in self.want]
-        if not free and not any(map(gt, useful, held)):
-            return held[at]
-        shares = self.shares()
-        needs = list(map(min, shares, useful))
-        if needs[at] > held[at]:
-            return shares[at]
-        lacking = sum(map(max, needs, held)) - sum(held) - free
-        if lacking <= 0:
-            return max(held[at], min(shares[at], held[at] + free))
-        spares = [holds - most for holds, most in zip(held, map(max, self.used, shares), strict=True)]
-        spare = max(0, spares[at])
-        offered = sum([each for each in spares if each > 0])
-        return held[at] - min(spare, -(-lacking * spare // max(1, offered)))
-
-    def shares(self) -> list[int]:
-        """Whole parts of `total`: reserves, weighted max-min up to the wants, the rest equally; then room for one."""
-        count = len(self.held)
-        if not count:
-            return []
-        reserve = self.reserve
-        parts = [max(reserve, want) for want in self.want]
-        left = self.total - sum(parts)
-        if left >= 0:
-            each, more = divmod(left, count)
-            whole = [part + each + (at < more) for at, part in enumerate(parts)]
-        else:
-            whole = _rounded(_poured(reserve, self.total - reserve * count, self.want, self.weights), self.total)
-        self._make_room(whole)
-        return whole
-
-    def _make_room(self, parts: list[int]) -> None:
-        """Let the first one whose next job is larger than its part have what that needs, or it would never start."""
-        if not any(map(gt, self.musts, parts)):
-            return
-        starving = next(at for at, must in enumerate(self.musts) if must > parts[at])
-        lacks = min(self.musts[starving], sum(parts)) - parts[starving]
-        for at in sorted(range(len(parts)), key=lambda at: (-parts[at], at)):
-            if at != starving:
-                given = min(parts[at], lacks)
-                parts[at] -= given
-                parts[starving] += given
-                lacks -= given
+    @property
+    def excess(self) -> int:
+        """What it holds beyond its part, used or not."""
+        return max(0, self.held - self.should)
 
 
-def _reserve(total: int, count: int) -> int:
-    return max(total // (RESERVE * count), min(1, total // count))
+def _reserve(total: int, count: int) -> float:
+    """What everybody keeps, whatever it wants; less than one is one at some of the engines."""
+    return max(total / (RESERVE * count), min(1, total // (2 * count)))
 
 
-def _claims(lines: Mapping[str, Line]) -> tuple[list[str], _Claims, _Claims]:
-    """Who lives, by name, and what they claim of the engine's sequences and tokens."""
-    names = sorted(name for name, line in lines.items() if not line.gone)
-    alive = [lines[name] for name in names]
-    gone = [line.held for line in lines.values() if line.gone]
-    weights, musts, none = [line.weight for line in alive], [line.must for line in alive], [0] * len(alive)
-    whole = whole_of(alive)
-    held, used, want = (
-        tuple(zip(*column, strict=True)) or ((), ())
-        for column in ([line.held for line in alive], [line.used for line in alive], [line.want for line in alive])
-    )
-    seats, tokens = (max(0, each - sum(left[measure] for left in gone)) for measure, each in enumerate(whole))
-    return (
-        names,
-        _Claims(seats, held[0], used[0], want[0], none, weights),
-        _Claims(tokens, held[1], used[1], want[1], musts, weights),
-    )
-
-
-def _poured(reserve: int, left: float, wants: Sequence[int], weights: Sequence[float]) -> list[float]:
-    """Parts that begin at the reserve and rise in step by their weights, each up to its want, until nothing is left."""
-    parts = [float(reserve)] * len(wants)
-    hungry = sorted(
-        ((want - reserve) / weight, at)
-        for at, (want, weight) in enumerate(zip(wants, weights, strict=True))
-        if want > reserve
-    )
-    weight = sum(weights[at] for _, at in hungry)
-    for number, (height, at) in enumerate(hungry):
-        if height * weight > left:  # from here on nobody gets all
-            weight = sum(weights[other] for _, other in hungry[number:])
-            for _, other in hungry[number:]:
-                parts[other] += left * weights[other] / weight
-            break
-        left -= wants[at] - reserve
-        weight -= weights[at]
-        parts[at] = float(wants[at])
-    return parts
-
-
-def _rounded(parts: Sequence[float], total: int) -> list[int]:
-    """Whole numbers with this sum, who is cut most first."""
-    whole = [int(part + 1e-9) for part in parts]
-    short = total - sum(whole)
-    for at in sorted(range(len(parts)), key=lambda at: (whole[at] - parts[at], at))[:short]:
-        whole[at] += 1
+def _divide(total: int, wants: Mapping[str, int], weights: Mapping[str, float], turn: float) -> dict[str, int]:
+    """Whole parts of `total`: reserves, weighted max-min up to the wants, the rest equally; O(gateways squared)."""
+    count = len(wants)
+    if not count:
+        return {}
+    reserve = _reserve(total, count)
+    parts = dict.fromkeys(wants, reserve)
+    left = total - reserve * count
+    hungry = {name for name, want in wants.items() if want > reserve}
+    while hungry and left > 1e-9:
+        weight = sum(weights[name] for name in sorted(hungry))
+        step = min(left / weight, *((wants[name] - parts[name]) / weights[name] for name in hungry))
+        for name in hungry:
+            parts[name] += step * weights[name]
+        left -= step * weight
+        hungry = {name for name in hungry if wants[name] - parts[name] > 1e-9}
+    whole = {}
+    upto, given = turn, 0
+    for name, part in parts.items():
+        upto += part + left / count
+        whole[name] = min(total, floor(upto + 1e-9)) - given
+        given += whole[name]
     return whole
+
+
+def _make_room(parts: dict[str, int], musts: Mapping[str, int]) -> None:
+    """Let the first gateway whose next job is larger than its part have what that needs, or it would never start."""
+    starving = next((name for name in sorted(parts) if musts[name] > parts[name]), None)
+    if starving is None:
+        return
+    lacks = min(musts[starving], sum(parts.values())) - parts[starving]
+    for name in sorted(parts, key=lambda name: -parts[name]):
+        if name != starving:
+            given = min(parts[name], lacks)
+            parts[name] -= given
+            parts[starving] += given
+            lacks -= given
+
+
+class _Claims:
+    """Everybody's claims of `total`, in one measure."""
+
+    def __init__(self, claims: Mapping[str, _Claim], total: int) -> None:
+        self._claims = claims
+        self._reserve = _reserve(max(0, total), len(claims))
+        self._free = max(0, total - sum(max(claim.held, claim.used) for claim in claims.values()))
+        self._lacking = sum(claim.lacks(self._reserve) for claim in claims.values()) - self._free
+
+    def move(self, me: str) -> int:
+        """What `me` should hold next."""
+        mine, lacking = self._claims[me], self._lacking
+        if mine.lacks(self._reserve):
+            return mine.should
+        if lacking > 0 and mine.spare:
+            offered = sum(claim.spare for claim in self._claims.values())
+            return mine.held - min(mine.spare, -(-lacking * mine.spare // offered))
+        return mine.held if lacking > 0 else max(mine.held, min(mine.should, mine.held + self._free))
+
+    def fill(self, me: str) -> int:
+        """What `me` may use of what it holds."""
+        mine, lacking = self._claims[me], self._lacking
+        if lacking <= 0 or not mine.excess:
+            return mine.held
+        beyond = sum(claim.excess for claim in self._claims.values())
+        return mine.held - min(mine.excess, -(-lacking * mine.excess // beyond))

@@ -54,7 +54,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.draining = False
+        self.draining = self.crippled = False  # crippled: a task that should run for ever has ended
 
     def __repr__(self) -> str:
         return f"<Dispatcher {len(self._streams)} streams, {len(self._pools)} pools>"
@@ -66,7 +66,7 @@ class Dispatcher:
     @property
     def ready(self) -> bool:
         """Whether a request could be served now."""
-        return not self.draining and any(pool.ready for pool in self._pools.values())
+        return not (self.draining or self.crippled) and any(pool.ready for pool in self._pools.values())
 
     def pool(self, model: str) -> Pool:
         """The pool of a model; ModelNotFound."""
@@ -80,7 +80,7 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin to probe and keep accounts; returns once every engine was asked, or soon after."""
         for pool in self._pools.values():
-            self._spawn(pool.run(lambda pool=pool: self._plan(pool)))  # type: ignore[misc]
+            self._spawn(pool.run(lambda pool=pool: self._consider(pool)))  # type: ignore[misc]
         caretaker = Caretaker(self, self._clock, self._instrument, self._timeouts)
         self._spawn(caretaker.account())
         self._spawn(caretaker.sweep())
@@ -116,16 +116,18 @@ class Dispatcher:
         pool = self._open_for(request)
         if not pool.ready:
             raise NoEngineReady("No engine is ready for this model.", retry_after_s=2.0)
-        stream = self._enter(pool, request)
+        pool.scheduler.add(job_spec(pool, request), self._clock.now())
+        stream = self._enter(request)
         self._consider(pool)
         return stream
 
     def adopt(self, request: JobRequest, transcript: Transcript | None, epoch: int) -> Stream:
         """Go on with another gateway's job, once `unpark` says that its reader is here. As `submit` raises."""
         pool = self._open_for(request)
-        stream = self._enter(pool, request)
+        said = 0 if transcript is None else transcript.tokens
+        pool.scheduler.inherit(job_spec(pool, request), said, self._clock.now())
+        stream = self._enter(request)
         inherit(stream, transcript, epoch)
-        pool.scheduler.park(request.id, self._clock.now())
         return stream
 
     def cancel(self, stream: Stream) -> None:
@@ -198,6 +200,7 @@ class Dispatcher:
 
     def _plan(self, pool: Pool) -> None:
         now = self._clock.now()
+        pool.keep_to_lease()
         plan = pool.scheduler.plan(now)
         self._apply(pool, plan, now)
         self._wake(pool, plan.wake_at, now)
@@ -261,8 +264,7 @@ class Dispatcher:
 
     def place(self, stream: Stream) -> int | None:
         """How many jobs are before this one in the queue; None when it does not wait."""
-        pool = self._pools[stream.request.model]
-        return pool.scheduler.place_in_queue(stream.request.id)
+        return self._pools[stream.request.model].scheduler.place_in_queue(stream.request.id)
 
     def standing(self, stream: Stream) -> Standing | None:
         """How a stream stands for its reader; None while it is parked, and when it has ended."""
@@ -286,8 +288,7 @@ class Dispatcher:
             raise Draining("The gateway is shutting down.", retry_after_s=1.0)
         return self.pool(request.model)
 
-    def _enter(self, pool: Pool, request: JobRequest) -> Stream:
-        pool.scheduler.add(job_spec(pool, request), self._clock.now())
+    def _enter(self, request: JobRequest) -> Stream:
         stream = self._streams[request.id] = Stream(request, self, self._clock)
         self._idle.clear()
         self._instrument.job_queued(request.model)

@@ -2,11 +2,11 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from gateway.errors import EngineFailed, GatewayError, QueueFull, QueueShareFull, StreamNotFound, Unavailable
+from gateway.errors import Draining, EngineFailed, GatewayError, QueueFull, QueueShareFull, StreamNotFound, Unavailable
 from gateway.runtime import handover
 from gateway.runtime.admission import Admission
 from gateway.runtime.dispatcher import Dispatcher
@@ -14,6 +14,8 @@ from gateway.runtime.followers import Keeper, Kept, LastWords, Reader, ReaderAfa
 from gateway.runtime.state import ReaderReport
 from gateway.runtime.stream import Stream
 from gateway.stores.stream_exchange import Inheritance, StreamExchange, Word
+
+RETRY_S: Final = 1.0  # between two tries to find room for a stream
 
 
 class Counter(Protocol):
@@ -27,7 +29,9 @@ class Counter(Protocol):
 
 
 class Desk(Counter, Keeper, Protocol):
-    """All of it."""
+    """All of it. `window_s`: how long a stream waits for its reader, and for room."""
+
+    window_s: float
 
 
 class Neighbours:
@@ -38,7 +42,7 @@ class Neighbours:
         self._dispatcher = dispatcher
         self._admission = admission
         self._desk: Desk | None = None
-        self._heirless: dict[str, Inheritance] = {}  # ours, but there was no room in the queue
+        self._heirless: dict[str, asyncio.Task[None]] = {}  # ours, but there was no room in the queue
         self._adopting: dict[str, asyncio.Task[None]] = {}
         exchange.watch(self)
 
@@ -61,7 +65,9 @@ class Neighbours:
         self._exchange.keep(stream.request.id, handover.StreamTale(stream))
 
     async def fetch(self, stream_id: str, owner: str, last_words: LastWords) -> None:
-        """Have the log here; take the stream over if its writer is dead. StreamNotFound, Unavailable."""
+        """Have the log here; take the stream over if its writer is dead. StreamNotFound, Unavailable, Draining."""
+        if self._dispatcher.draining:
+            raise Draining("The gateway is shutting down.", retry_after_s=1.0)
         await self._exchange.attach(stream_id)
         if self.desk.log.owner(stream_id) != owner:
             raise StreamNotFound("There is no such stream.")
@@ -138,39 +144,60 @@ class Neighbours:
         return task
 
     async def _adopt(self, stream_id: str, last_words: LastWords) -> None:
-        if self._dispatcher.draining:
+        if self._dispatcher.draining or stream_id in self._heirless:
             return
         try:
-            inherited = self._heirless.pop(stream_id, None) or await self._exchange.claim(stream_id)
+            inherited = await self._exchange.claim(stream_id)
         except Unavailable:
             return  # whoever reads it asks again, and so do we
         if inherited is None or not self._exchange.more_to_come(stream_id):
             return
+        if not self._revive(stream_id, inherited, last_words):
+            self._put_off(stream_id, inherited, last_words)
+
+    def _revive(self, stream_id: str, inherited: Inheritance, last_words: LastWords) -> bool:
+        """Go on with a stream that is ours, or end it where that cannot be; False: there is no room for it now."""
         try:
             stream = self._revived(inherited)
         except (QueueFull, QueueShareFull):
-            self._put_off(stream_id, inherited)
-            return
+            return False
         except GatewayError as error:
-            now = self.desk.clock.wall()
-            self.desk.log.append(stream_id, [last_words(error)], now=now)
-            self.desk.log.close_stream(stream_id, now=now)
-            return
+            self._end(stream_id, error, last_words)
+            return True
         kept = self.desk.take_up(stream_id, stream, last_words)
         try:
             if kept.followers:
                 self._dispatcher.unpark(stream)
-                return
+                return True
         except (QueueFull, QueueShareFull):
             kept.end_all()  # they come back, and then there may be room
         self.desk.nobody_reads(kept)
+        return True
 
-    def _put_off(self, stream_id: str, inherited: Inheritance) -> None:
+    def _put_off(self, stream_id: str, inherited: Inheritance, last_words: LastWords) -> None:
         """There is no room for it now. Its readers are sent away: they come back, and then there may be some."""
-        self._heirless = {each: old for each, old in self._heirless.items() if self._exchange.more_to_come(each)}
-        self._heirless[stream_id] = inherited
         if (kept := self.desk.find(stream_id)) is not None:
             kept.end_all()
+        task = asyncio.get_running_loop().create_task(self._try_again(stream_id, inherited, last_words))
+        self._heirless[stream_id] = task
+        task.add_done_callback(lambda _: self._heirless.pop(stream_id, None))
+
+    async def _try_again(self, stream_id: str, inherited: Inheritance, last_words: LastWords) -> None:
+        """Until there is room, or its window ends: then its readers hear so."""
+        for _ in range(max(1, round(self.desk.window_s / RETRY_S))):
+            await asyncio.sleep(RETRY_S)
+            if not self._exchange.more_to_come(stream_id) or self._revive(stream_id, inherited, last_words):
+                return
+        self._end(stream_id, QueueFull("There was no room to go on with the answer.", retry_after_s=1.0), last_words)
+
+    def _end(self, stream_id: str, error: GatewayError, last_words: LastWords) -> None:
+        now = self.desk.clock.wall()
+        try:
+            self.desk.log.append(stream_id, [last_words(error)], now=now)
+            self.desk.log.close_stream(stream_id, now=now)
+        except (StreamNotFound, Unavailable):
+            if (kept := self.desk.find(stream_id)) is not None:
+                kept.end_all()
 
     def _revived(self, inherited: Inheritance) -> Stream:
         cannot = EngineFailed("The gateway that ran this has died, and the answer cannot go on elsewhere.")

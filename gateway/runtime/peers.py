@@ -74,12 +74,14 @@ class Peers(asyncio.DatagramProtocol):
                 del self._open[next(iter(self._open))]
             self._open[token] = (pool, name, now)
             host, _, port = address.rpartition(" ")
-            if host and port.isdigit():
+            if host and port.isdecimal() and 0 < int(port) < 65536:
                 self._send(Question(pool, holder.me, holder.epoch, token), (host, int(port)))
 
     def _send(self, what: Question | Answer, address: tuple[str, int]) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(msgspec.json.encode(what), address)
+            # An address comes from the ledger, or from a datagram: one that cannot be sent to is as one that is silent.
+            with suppress(ValueError, OSError):
+                self._transport.sendto(msgspec.json.encode(what), address)
 
     # ---- what comes
 

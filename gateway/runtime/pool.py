@@ -72,8 +72,7 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        well = any(slot.state is EngineState.READY and not slot.draining for slot in self._slots.values())
-        return well and self.neighbours.ours()
+        return self.neighbours.ours() and any(s.state is EngineState.READY and not s.draining for s in self.slots)
 
     @property
     def context_tokens(self) -> int | None:
@@ -140,13 +139,21 @@ class Pool:
 
     def hold(self, parts: Mapping[str, Amount]) -> None:
         """What this gateway may use of each engine."""
-        before = [slot.share for slot in self._slots.values()]
-        for slot in self._slots.values():
-            if slot.share != (part := parts.get(slot.id, NOTHING)):
-                slot.share = part
-                self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
-        if before != [slot.share for slot in self._slots.values()]:
+        if self._limit(parts):
             self._changed()
+
+    def keep_to_lease(self) -> None:
+        """Call before each plan: a process that has stood still may wake long after its leases have ended."""
+        if not self.neighbours.ours():
+            self._limit({})
+
+    def _limit(self, parts: Mapping[str, Amount]) -> bool:
+        """Tell the scheduler its parts; whether any is another one than before."""
+        moved = [slot for slot in self._slots.values() if slot.share != parts.get(slot.id, NOTHING)]
+        for slot in moved:
+            slot.share = parts.get(slot.id, NOTHING)
+            self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
+        return bool(moved)
 
     def wholes(self) -> dict[str, EngineCapacity]:
         """The engines, undivided."""

@@ -38,7 +38,7 @@ class Desk:
         self.log = log
         self.clock = clock
         self._dispatcher = dispatcher
-        self._window_s = window_s
+        self.window_s = window_s
         self._kept: dict[str, Kept] = {}
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         self._neighbours = neighbours
@@ -148,8 +148,10 @@ class Desk:
         """Release the engine now and the job after a while."""
         assert kept.stream is not None  # its caller has looked
         self._dispatcher.park(kept.stream)
+        if (handle := self._leaving.pop(kept.id, None)) is not None:
+            handle.cancel()  # else it would drop the stream also under a reader who is back
         loop = asyncio.get_running_loop()
-        self._leaving[kept.id] = loop.call_later(self._window_s, self._drop, kept)
+        self._leaving[kept.id] = loop.call_later(self.window_s, self._drop, kept)
 
     def more_to_come(self, stream_id: str) -> bool:
         """Whether another gateway writes it, or some of it is on its way to where all can read it."""

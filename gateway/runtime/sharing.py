@@ -4,19 +4,21 @@ Rules of this file:
 
 1. There is one exchange at a time, and at most one in 50 ms; charges alone wait 100 ms. It is made when there is
    something to tell (charges, a part to give or to take, a probe's findings, an administrator's change), when another
-   gateway gave, took or lacks something, and a few times in a lease's time in any case.
+   gateway gave, took or lacks something, and a few times in a lease's time in any case. Who is alone and holds
+   everything only keeps its lease, and its charges go with that.
 2. An exchange whose answer did not come may have been done. What it told is sent again as it was, until an answer
    comes; the store knows by its number whether it has it. What happens meanwhile waits.
 3. Who misses a message, is new, or finds a new epoch reads all sums; what they hold already is not merged again.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from gateway.clock import Clock
 from gateway.core.counters import Delta
 from gateway.core.leases import Holder
-from gateway.core.shares import NOTHING, Line, next_held
+from gateway.core.shares import Line, next_held, turns
 from gateway.errors import Unavailable
 from gateway.runtime.instrument import Instrument, ShareState
 from gateway.runtime.pool import Pool
@@ -47,6 +49,7 @@ class Sharing:
         self._unsure: Message | None = None  # told, and not acknowledged
         self._waiting: list[Message] = []  # heard, not merged yet
         self._numbers: dict[str, int] = {}
+        self._joined = 0  # the ledger's number of our arrival
         self._must_read = True
         self._must_seed = False
         self._left = False
@@ -54,12 +57,12 @@ class Sharing:
         self._exchanged_at = clock.now() - holder.ttl_s
         self._answered_at = clock.now()
         self._reported_at = clock.now() - REPORT_S
-        store.hear(self._hear, self._poked.set)
+        store.hear(holder.me, self._hear, self._poked.set)
         pool.share_with(registry)
 
     def state(self) -> ShareState:
         """How it stands."""
-        held = {slot.id: self.holder.usable(slot.id, self._clock.now()) for slot in self.pool.slots}
+        held = {slot.id: self.holder.held(slot.id, self._clock.now()) for slot in self.pool.slots}
         lines = {slot.id: self.holder.lines(slot.id) for slot in self.pool.slots}
         return ShareState(
             gateway=self.holder.me,
@@ -127,7 +130,9 @@ class Sharing:
         self._answered_at = self._clock.now()
         if epoch != reply.epoch:
             self._must_read, self._must_seed = True, bool(epoch)
-        for source in self._numbers.keys() - reply.members.keys():
+        if self._joined != (joined := reply.members[self.holder.me].joined):
+            self._joined, self._must_read = joined, True  # nothing was sent to who was not in the ledger
+        for source in self._numbers.keys() - self.holder.others.keys():
             del self._numbers[source]
             self.pool.scheduler.counters.lost(source)
 
@@ -151,18 +156,31 @@ class Sharing:
             return True
         if self._registry.health or self._registry.news:
             return True
+        if self._has_everything(now):
+            return False  # and nobody waits to hear of charges
         due = now - self._exchanged_at >= CHARGES_S
         return (due and self.pool.scheduler.counters.has_delta()) or self._wants_to_move(now)
+
+    def _has_everything(self, now: float) -> bool:
+        """Whether this gateway is alone, with all of every engine."""
+        if self.holder.others:
+            return False
+        return all(
+            self.holder.held(name, now) == (whole.max_running, whole.kv_tokens or 0)
+            for name, whole in self.pool.wholes().items()
+        )
 
     def _wants_to_move(self, now: float) -> bool:
         """Whether a part of an engine should be given or taken."""
         if not self.holder.settled:
             return False
-        me, parts = self.holder.me, self.holder.parts(now)
-        for engine_id, line in self._lines().items():
-            held = parts.get(engine_id, NOTHING)
-            lines = {**self.holder.lines(engine_id), me: line.holding(held)}
-            if next_held(me, lines) != held:
+        me = self.holder.me
+        mine = self._lines()
+        turn = turns(mine)
+        for engine_id, line in mine.items():
+            held = self.holder.held(engine_id, now)
+            lines = {**self.holder.lines(engine_id), me: replace(line, held=held)}
+            if next_held(me, lines, turn[engine_id]) != held:
                 return True
         return False
 
@@ -178,15 +196,16 @@ class Sharing:
     # ---- what is heard
 
     def _hear(self, message: Message) -> None:
-        if message.source != self.holder.me:
-            self._waiting.append(message)
+        self._waiting.append(message)
 
     async def _merge(self) -> None:
         """Take in what was heard, in its order; read the sums where something is missing."""
         waiting, self._waiting = self._waiting, []
+        known = dict(self._numbers)
         for message in waiting:
-            expected = self._numbers.get(message.source, 0) + 1
-            self._must_read = self._must_read or message.number > expected
+            last = known.get(message.source, 0)
+            self._must_read = self._must_read or message.number > last + 1
+            known[message.source] = max(last, message.number)
         if self._must_read and self._unsure is None and self.holder.epoch:
             try:
                 await self._read()
@@ -211,6 +230,8 @@ class Sharing:
         known = self.pool.scheduler.counters.snapshot()
         charges = {name: total - known.charges.get(name, 0.0) for name, total in sums.charges.items()}
         self.pool.scheduler.counters.merge("", Delta({n: a for n, a in charges.items() if abs(a) > 1e-6}, sums.lifts))
-        self._numbers = {name: number for name, number in sums.numbers.items() if name in self.holder.others}
+        for name, number in sums.numbers.items():
+            if name != self.holder.me:  # all others: a newcomer may be in the sums before the ledger has told of it
+                self._numbers[name] = max(number, self._numbers.get(name, 0))
         self._must_read = False
         await self._registry.adopt(sums.engines)

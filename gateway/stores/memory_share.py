@@ -18,7 +18,7 @@ class MemoryShare:
         self._numbers: dict[str, int] = {}
         self._engines: dict[str, EngineRecord] = {}
         self.available = True
-        self._hearers: list[tuple[Callable[[Message], None], Callable[[], None]]] = []
+        self._hearers: dict[str, tuple[Callable[[Message], None], Callable[[], None]]] = {}
 
     async def exchange(self, request: Request, message: Message | None) -> Reply:
         before = self._held(request.me)
@@ -29,11 +29,11 @@ class MemoryShare:
             _raise(self._lifts, message.delta.lifts)
             self._numbers[message.source] = message.number
             self._engines |= message.engines
-            for hear, _ in self._hearers:
+            for hear, _ in self._others(request.me):
                 hear(message)
         after = self._held(request.me)
         if before != after or any(after.get(name) != entry.ask for name, entry in request.entries.items()):
-            for _, moved in self._hearers:
+            for _, moved in self._others(request.me):
                 moved()
         return reply
 
@@ -44,8 +44,11 @@ class MemoryShare:
         _raise(self._charges, delta.charges)
         _raise(self._lifts, delta.lifts)
 
-    def hear(self, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
-        self._hearers.append((message, moved))
+    def hear(self, me: str, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
+        self._hearers[me] = (message, moved)
+
+    def _others(self, me: str) -> list[tuple[Callable[[Message], None], Callable[[], None]]]:
+        return [each for name, each in self._hearers.items() if name != me]
 
     def _held(self, me: str) -> dict[str, Amount]:
         return {name: lines[me].held for name, lines in self._ledger.lines.items() if me in lines}

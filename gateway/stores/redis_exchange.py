@@ -100,6 +100,19 @@ class RedisStreamExchange:
         copy.gateway, copy.epoch = self._heartbeat.id, copy.epoch + 1
         return await self._inherit(stream_id, copy, state, after)
 
+    async def hand_over(self) -> int:
+        try:
+            others = await self._heartbeat.leave()
+        except Unavailable:
+            return 0
+        ours = [name for name, each in self._log.writing.items() if each.opened and not self._log.local.bounds(name)[2]]
+        if not others or not self._link.available:
+            return 0
+        for stream_id in ours:  # what Redis does not have yet no reader has seen
+            del self._log.writing[stream_id]
+            self._give_away(stream_id)
+        return len(ours)
+
     def send(self, stream_id: str, word: Word, data: bytes = b"") -> None:
         if copy := self._copies.get(stream_id):
             self._post.send(copy.gateway, word.value, stream_id, data)
@@ -192,7 +205,7 @@ class RedisStreamExchange:
         entries = [entry_of(each) for each in found]
         for entry in entries:
             self._take(stream_id, copy, entry)
-        del self._copies[stream_id]
+        self._copies.pop(stream_id, None)
         self.taken_over += 1
         if not copy.closed:
             last = copy.last
@@ -211,6 +224,9 @@ class RedisStreamExchange:
 
     def _fenced(self, stream_id: str) -> None:
         self.lost += 1
+        self._give_away(stream_id)
+
+    def _give_away(self, stream_id: str) -> None:
         if self._watcher is not None:
             self._watcher.lost(stream_id)
         self._log.local.drop(stream_id)
@@ -251,14 +267,20 @@ class RedisStreamExchange:
             group.create_task(self._post.run())
             while True:
                 await asyncio.sleep(ROUND_S)
-                await self._look_round()
+                try:
+                    await self._look_round()
+                except Exception as error:  # noqa: BLE001 - the task's edge: one bad round must not be the last
+                    what = {"message": "a round of looking after copies failed", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(what)
 
     async def _look_round(self) -> None:
         now = monotonic()
-        for stream_id, writing in self._log.writing.items():
+        for stream_id, writing in tuple(self._log.writing.items()):
             for gateway in [name for name, until in writing.readers.items() if until < now]:
                 self._hear_reader(stream_id, gateway, False)
         for stream_id, copy in tuple(self._copies.items()):
+            if self._copies.get(stream_id) is not copy:
+                continue  # it was taken over, or went, while we asked for another one
             if self._log.followed(stream_id) and not copy.closed:
                 copy.unread_rounds = 0
                 self.reading(stream_id)

@@ -27,6 +27,10 @@ local time = redis.call('TIME')
 local until_ = redis.call('ZSCORE', KEYS[1], ARGV[1])
 return (until_ and tonumber(until_) > time[1] * 1000 + math.floor(time[2] / 1000)) and 1 or 0
 """)
+_BEATING: Final = Script("""
+local time = redis.call('TIME')
+return redis.call('ZRANGE', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), '+inf', 'BYSCORE')
+""")
 
 
 class Heartbeat:
@@ -40,6 +44,7 @@ class Heartbeat:
         self._key = link.key("gateways", "all")
         self._since: float | None = None
         self._at_once = asyncio.Event()
+        self._left = False
         link.listen(self)
 
     def __repr__(self) -> str:
@@ -64,9 +69,20 @@ class Heartbeat:
         except Unavailable:
             return False
 
+    async def leave(self) -> frozenset[str]:
+        """Beat no more and count as gone from now on; who of the others lives after a beat's time. Unavailable.
+
+        Gateways that stop together find nobody: each has left before it looks.
+        """
+        self._left = True
+        await self._link.do("ZREM", self._key, self.id)
+        await asyncio.sleep(self.ttl_s / BEATS)
+        names = await self._link.run_script(_BEATING, [self._key])
+        return frozenset(name.decode() for name in names) - {self.id}
+
     async def run(self) -> None:
-        """Beat for ever; at once when Redis is back."""
-        while True:
+        """Beat until it leaves; at once when Redis is back."""
+        while not self._left:
             await self._link.wait()
             self._at_once.clear()
             try:

@@ -83,6 +83,9 @@ class RedisLimitStore:
             verdict, wait, *levels, streams = await self._ask(RESERVE, key_id, limits, asked, now)
         except Unavailable:
             return self._reserve_alone(number, key_id, limits, tokens_estimate, now)
+        except asyncio.CancelledError:  # Redis may have it all the same, and nobody would end it
+            self._note(number, _Hold(key_id, tokens_estimate, 0, now, fate="cancel"), 0, now)
+            raise
         check(verdict.decode(), float(wait), streams, limits)
         self._holds[number] = _Hold(key_id, tokens_estimate, 0, now)
         return Reservation(number, key_id, tokens_estimate, self._learn(key_id, limits, levels, now))

@@ -60,6 +60,7 @@ class RedisLink:
     def __init__(self, settings: LinkSettings) -> None:
         self.available = False
         self.operations = 0  # commands sent, each of a batch counted
+        self.rejected = 0  # messages that were dropped, since whoever they were for failed over them
         self.failures = 0  # times that it went away
         self.beat_s = 0.0  # how long the last beat took
         self.detail = "not asked yet"
@@ -67,6 +68,7 @@ class RedisLink:
         self._client = _client(settings)
         self._listeners: list[Listener] = []
         self._channels: dict[str, Callable[[bytes], None]] = {}
+        self._scripts: dict[str, Script] = {}  # that were sent, by their hashes
         self._broken = asyncio.Event()
         self._back = asyncio.Event()
         self._mark: bytes | None = None  # of the Redis that we know
@@ -82,7 +84,8 @@ class RedisLink:
         self._listeners.append(listener)
 
     def subscribe(self, channel: str, receive: Callable[[bytes], None]) -> None:
-        """Call `receive` with what anyone sends to the channel (a name made by `key`). It must not raise."""
+        """Call `receive` with what anyone sends to the channel (a name made by `key`). What it
+        raises is logged, counted (`rejected`) and costs that message only."""
         self._channels[channel] = receive
 
     def key(self, kind: str, tag: str, *parts: str) -> str:
@@ -123,22 +126,32 @@ class RedisLink:
                     await self._connect(hearing)
                     pause_s = FIRST_PAUSE_S
                     await self._stay(hearing)
-                except (RedisError, Unavailable) as error:
+                except (RedisError, Unavailable, OSError) as error:
                     stay_cancelled()
                     self._fail(str(error))
                 finally:
                     self._set(False)
-                    await hearing.aclose()  # type: ignore[no-untyped-call]
-                await self._client.connection_pool.disconnect(inuse_connections=False)
+                    await self._hang_up(hearing)
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
             await self._client.aclose()
 
+    async def _hang_up(self, hearing: PubSub) -> None:
+        """Close what was open; a connection that broke may well break again by it."""
+        try:
+            await hearing.aclose()  # type: ignore[no-untyped-call]
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+        except (RedisError, OSError) as error:
+            stay_cancelled()
+            self.detail = str(error)
+
     async def _connect(self, hearing: PubSub) -> None:
         """Ask whether Redis is there, and subscribe; it is available from here on."""
         self._broken.clear()
         await self._beat()
+        if self._scripts:  # else a batch's script would run behind what follows it, the first time
+            await self._send([("SCRIPT", "LOAD", script.text) for script in self._scripts.values()])
         channels = [self.key("mark", "all"), *self._channels]  # one at least, so that the connection is one that hears
         self.operations += len(channels)
         await hearing.subscribe(*channels)
@@ -190,9 +203,18 @@ class RedisLink:
             if message["type"] == "message":
                 receive = self._channels.get(message["channel"].decode())
                 if receive is not None:
-                    receive(message["data"])
+                    self._pass_on(receive, message["data"])
+
+    def _pass_on(self, receive: Callable[[bytes], None], data: bytes) -> None:
+        try:
+            receive(data)
+        except Exception as error:  # noqa: BLE001 - the edge: a message that nobody understands must not end the link
+            self.rejected += 1
+            what = {"message": "a message from another gateway was dropped", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(what)
 
     async def _batch(self, commands: Sequence[Command]) -> list[Any]:
+        self._scripts.update((each.script.sha, each.script) for each in commands if isinstance(each, Call))
         answers = await self._send([known(command) for command in commands])
         unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:

@@ -19,7 +19,7 @@ from gateway.stores.redis_link import RedisLink
 from gateway.stores.share import EngineRecord, Message, Sums
 
 _KEPT_S: Final = 2 * 86_400
-_MOVED: Final = b"moved"
+_MOVED: Final = b"moved "
 
 EXCHANGE: Final = Script(
     """
@@ -79,8 +79,9 @@ local function grant(entry, line, there)
     end
   end
   for _, other in pairs(there) do
-    free[1] = free[1] - other.held[1]
-    free[2] = free[2] - other.held[2]
+    local used = other.gone and other.held or other.used
+    free[1] = free[1] - math.max(other.held[1], used[1])
+    free[2] = free[2] - math.max(other.held[2], used[2])
   end
   return {math.min(entry.ask[1], math.max(held[1], free[1])), math.min(entry.ask[2], math.max(held[2], free[2]))}
 end
@@ -117,6 +118,8 @@ else
   end
 end
 redis.call('SET', book_key, cjson.encode(book), 'EX', kept)
+local others = false -- who comes later reads the sums
+for name in pairs(members) do if name ~= me then others = true end end
 
 local message = ARGV[2] ~= '' and cjson.decode(ARGV[2])
 local known = message and tonumber(redis.call('HGET', numbers, message.source) or 0)
@@ -131,9 +134,9 @@ if message and known < message.number then
   redis.call('HSET', numbers, message.source, message.number)
   for engine, record in pairs(message.engines) do redis.call('HSET', engines, engine, cjson.encode(record)) end
   for number = 2, 5 do redis.call('EXPIRE', KEYS[number], kept) end
-  redis.call('PUBLISH', channel, ARGV[2])
+  if others then redis.call('PUBLISH', channel, ARGV[2]) end
 end
-if moved then redis.call('PUBLISH', channel, 'moved') end
+if moved and others then redis.call('PUBLISH', channel, 'moved ' .. me) end
 return answer(false)
 """
 )
@@ -194,11 +197,15 @@ class RedisShare:
         charges, lifts = msgspec.json.encode(delta.charges), msgspec.json.encode(delta.lifts)
         await self._link.run_script(SEED, self._keys[1:3], charges, lifts, _KEPT_S)
 
-    def hear(self, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
+    def hear(self, me: str, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
+        ours = msgspec.json.encode({"source": me})[:-1] + b","  # how a message of ours begins: it is not worth decoding
+        moved_by_us = _MOVED + me.encode()
+
         def receive(data: bytes) -> None:
-            if data == _MOVED:
-                moved()
-            else:
+            if data.startswith(_MOVED):
+                if data != moved_by_us:
+                    moved()
+            elif not data.startswith(ours):
                 message(self._messages.decode(data))
 
         self._link.subscribe(self._channel, receive)

@@ -73,5 +73,6 @@ class ShareStore(Protocol):
     async def seed(self, delta: Delta) -> None:
         """Totals that a gateway remembers: each sum becomes the larger one."""
 
-    def hear(self, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
-        """Call `message` with what others tell, and `moved` when somebody gave, took or lacks a part of an engine."""
+    def hear(self, me: str, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
+        """Call `message` with what others than `me` tell, and `moved` when one of them gave, took or lacks a part of an
+        engine."""

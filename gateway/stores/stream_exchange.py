@@ -81,6 +81,9 @@ class StreamExchange(Protocol):
     async def claim(self, stream_id: str) -> Inheritance | None:
         """Be the writer, if the present one has died; None if it lives, or another gateway was quicker."""
 
+    async def hand_over(self) -> int:
+        """Stop writing, so that others can claim all streams at once; how many. 0 where nobody is there to claim."""
+
     def send(self, stream_id: str, word: Word, data: bytes = b"") -> None:
         """Tell the writer."""
 

@@ -106,9 +106,8 @@ class Sharing:
         request = gateway.holder.request(now, gateway.scheduler.lines(self._wholes))
         reply = self._ledger.sync(request)
         gateway.holder.answered(request, reply, now)
-        parts = gateway.holder.parts(now)
         for engine_id, whole in self._wholes.items():
-            held = parts.get(engine_id, NOTHING)
+            held = gateway.holder.usable(engine_id, now)
             if gateway.parts.get(engine_id) != held:
                 gateway.parts[engine_id] = held
                 gateway.scheduler.engine(engine_id, whole.shared(held.seats, held.tokens), now)

@@ -11,7 +11,7 @@ from tests.support.servers import Emulators, Gateways
     ["/", "/compare", *(f"/web/{name}" for name in ("base.css", "chat.js", "chat.css", "compare.js", "licenses.txt"))],
 )
 async def test_the_page_and_its_files_need_no_key(emulator: Emulators, gateway: Gateways, path: str) -> None:
-    """They hold nothing that is anybody's."""
+    """They hold nothing that is anybody's; a browser asks each time, so that no new page runs an old file."""
     served = gateway([emulator()])
 
     async with served.client() as client:
@@ -19,6 +19,8 @@ async def test_the_page_and_its_files_need_no_key(emulator: Emulators, gateway: 
 
     assert answer.status_code == 200
     assert len(answer.content) > 500
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize("path", ["/", "/compare"])

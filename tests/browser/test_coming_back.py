@@ -164,3 +164,63 @@ def test_a_plain_stream_that_a_reload_cuts_says_so(page: Page, emulator: Emulato
     expect(page.locator(".assistant .note.error")).to_contain_text("The stream ended before the answer did")
     expect(page.locator(".assistant .text")).to_have_text("word0 word1 word2 word3 word4")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_reload_of_an_answer_that_came_whole_goes_on_where_the_reader_was(page: Page, served: Gateway) -> None:
+    """The engine was done long before the reader: neither is the answer gone, nor is all of it there at once."""
+    page.route(CHAT, lambda route: route.fulfill(content_type="text/event-stream", body=events(*WORDS)))
+    enter(page, served, mode="reading", words=120)
+    ask(page, "Count.")
+    expect(page.locator(".assistant .text")).to_contain_text("word1 ")
+
+    page.reload()
+
+    expect(page.locator(".assistant .text")).to_contain_text("word1 ")
+    expect(page.locator(".assistant .text")).not_to_contain_text("word30")
+    page.get_by_role("button", name="Show all now").click()
+    answered(page)
+    assert page.locator(".assistant .text").inner_text() == TEXT
+
+
+def test_an_answer_that_another_tab_has_begun_is_seen(page: Page, served: Gateway, player: Player) -> None:
+    """While an answer runs here, the other's text so far; later it goes on here too."""
+    player.lost = True
+    enter(page, served)
+    other = {"id": "b", "title": "The other", "changed": 1, "model": "m"}
+    turns = [
+        {"role": "user", "text": "Other?"},
+        {"role": "assistant", "text": "So far", "status": "running", "stream": {"id": "s-2", "last": "2"}},
+    ]
+    page.route(
+        "**/v1/streams/s-2",
+        lambda route: route.fulfill(content_type="text/event-stream", body=events(" and on.", first_id=3)),
+    )
+    page.evaluate("text => localStorage.setItem('andante.conversation.b', text)", json.dumps({**other, "turns": turns}))
+    ask(page, "Count.")
+    expect(page.locator(".assistant .text")).to_contain_text("word9")
+
+    page.get_by_role("button", name="The other", exact=True).click()
+    expect(page.locator(".assistant .text")).to_have_text("So far")
+    expect(page.locator(".assistant .note")).to_have_text("Not complete yet.")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    page.get_by_role("button", name="The other", exact=True).click()
+
+    expect(page.locator(".assistant .text")).to_have_text("So far and on.")
+
+
+def test_a_page_that_opens_behind_does_not_read(page: Page, served: Gateway, player: Player) -> None:
+    """In a tab that nobody has looked at, the text stands still from the start."""
+    player.lost = True
+    enter(page, served, mode="reading", words=600)
+    ask(page, "Count.")
+    expect(page.locator(".assistant .text")).to_contain_text("word0 ")
+    page.add_init_script("Object.defineProperty(document, 'visibilityState', { value: 'hidden', configurable: true })")
+
+    page.reload()
+    before = page.locator(".assistant .text").text_content()
+    page.wait_for_function("() => performance.now() > 2500")
+
+    assert page.locator(".assistant .text").text_content() == before
+    turn(page, "visible")
+    expect(page.locator(".assistant .text")).to_contain_text("word9")

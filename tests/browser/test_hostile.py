@@ -40,6 +40,8 @@ HOSTILE = """# Fine
 - [x] done
 - [a](https://good.example/page)
 
+<dialog open>over everything</dialog>
+
 <details open ontoggle=window.broken=15><summary>x</summary></details>
 
 The end.
@@ -74,7 +76,9 @@ def test_hostile_markdown_is_inert(browser: Browser, emulator: Emulators, gatewa
     expect(text.get_by_role("link", name="[a picture]")).to_have_attribute("rel", "noopener noreferrer nofollow")
     links = text.locator("a[href]").evaluate_all("links => links.map(link => link.getAttribute('href'))")
     assert links == ["https://tracker.example/pixel.png?text=secret", "https://good.example/page"]
-    assert text.locator("script, img, svg, iframe, form, input, style, [style], [id], .strip, math").count() == 0
+    assert (
+        text.locator("script, img, svg, iframe, form, input, style, dialog, [style], [id], .strip, math").count() == 0
+    )
     assert (
         text.locator("*").evaluate_all("all => all.flatMap(e => e.getAttributeNames()).filter(n => n.startsWith('on'))")
         == []
@@ -105,3 +109,19 @@ def test_markdown_is_drawn_the_same_however_it_is_cut(page: Page, emulator: Emul
     assert seen[0] == seen[1] == seen[2]
     assert "hljs-keyword" in seen[0]
     assert seen[0].count("<li>") == 4
+
+
+def test_an_answer_nested_without_end_leaves_the_page_in_order(
+    page: Page, emulator: Emulators, gateway: Gateways
+) -> None:
+    """Deeper than a parser's stack: it is shown as text, now and when it is opened again."""
+    served = gateway([emulator()])
+    enter(page, served)
+    answer_with(page, events(*["> " * 500] * 24))
+
+    ask(page, "Quote.")
+    answered(page)
+    page.reload()
+    page.get_by_role("button", name="Quote.", exact=True).click()
+
+    expect(page.locator(".assistant .text")).to_contain_text("> > >")

@@ -184,3 +184,47 @@ def test_an_answer_runs_on_while_another_conversation_is_open(
 
     answered(page)
     assert len(page.locator(".assistant .text").inner_text()) > 500
+
+
+def test_a_conversation_that_is_deleted_while_it_is_answered_stays_away(
+    page: Page, emulator: Emulators, gateway: Gateways
+) -> None:
+    """The generation ends, and what still came of it brings nothing back."""
+    served = gateway([emulator("--stall-after-tokens", "5", "--stall-s", "60")])
+    enter(page, served)
+    ask(page, "Go on for ever.")
+    expect(page.locator(".assistant .text")).not_to_be_empty()
+
+    page.get_by_role("button", name="More about").click()
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+
+    expect(page.locator("#conversations li")).to_have_count(0)
+    page.reload()
+    expect(page.locator("#conversations li")).to_have_count(0)
+
+
+def test_a_new_link_in_the_same_tab_brings_its_key(page: Page, emulator: Emulators, gateway: Gateways) -> None:
+    """The demo was started again, and its link is opened where the page is: the browser loads nothing."""
+    served = gateway([emulator()])
+    page.goto(f"{served.url}/#key=sk-old")
+    expect(page.get_by_role("status")).to_contain_text("Incorrect API key")
+
+    page.goto(f"{served.url}/#key={served.key}")
+
+    expect(page.get_by_label("Model")).to_have_value("andante-emulated")
+    expect(page.locator("#notice")).to_be_empty()
+    assert served.key not in page.url
+
+
+def test_conversations_are_there_before_the_gateway_answers(page: Page, emulator: Emulators, gateway: Gateways) -> None:
+    """A network that hangs keeps nobody from what is in the browser."""
+    served = gateway([emulator()])
+    enter(page, served)
+    ask(page, "Tell me.")
+    answered(page)
+    page.route("**/v1/models", lambda _: None)
+
+    page.reload()
+
+    expect(page.get_by_role("button", name="Tell me.", exact=True)).to_be_visible()

@@ -1,11 +1,13 @@
 """Leases: seats follow demand, what runs stays, and what is lost comes back."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.leases import Holder
 from gateway.core.ledger import Ledger
-from gateway.core.shares import Amount, Line, next_held, targets
+from gateway.core.shares import Amount, Line, next_held, targets, turns
 
 WHOLE = Amount(16, 16_000)
 ENGINE = "engine-1"
@@ -45,6 +47,9 @@ class Site:
     def settle(self) -> None:
         self.rounds(int(TTL_S / 0.5) + 3, step_s=0.5)
 
+    def held(self) -> list[int]:
+        return [holder.held(ENGINE, self.now).seats for holder in self.holders]
+
     def usable(self) -> list[int]:
         return [holder.usable(ENGINE, self.now).seats for holder in self.holders]
 
@@ -78,10 +83,42 @@ def test_what_runs_is_not_given_away() -> None:
     site.used["g0"] = 14
     site.wants["g1"] = 40
     site.rounds(4)
-    assert site.usable() == [14, 2]
+    assert site.held() == [14, 2]
     site.used["g0"] = 9
     site.rounds(4)
-    assert site.usable() == [9, 7]
+    assert site.held() == [9, 7]
+
+
+def test_a_full_gateway_fills_no_place_again_that_another_should_have() -> None:
+    """Else it would keep its places for ever: each one that ends would be taken again before it could be given."""
+    site = Site(2)
+    site.wants["g0"] = 40
+    site.settle()
+    site.used["g0"] = 14
+    site.wants["g1"] = 40
+    site.rounds(4)
+    assert site.usable() == [8, 2]
+    site.wants["g1"] = 0
+    site.rounds(4)
+    assert site.usable() == [14, 2]
+
+
+def test_few_places_are_divided_over_all_engines_together() -> None:
+    """Eight gateways, four engines of four sequences: everybody gets two, none at all at an engine or two."""
+    lines = {f"g{number}": line(40, whole=Amount(4, 4000)) for number in range(8)}
+    turn = turns(["a", "b", "c", "d"])
+    parts = [targets(lines, turn[engine]) for engine in turn]
+    assert {name: sum(part[name].seats for part in parts) for name in lines} == dict.fromkeys(lines, 2)
+
+
+@given(st.lists(st.floats(0.1, 10.0), min_size=3, max_size=8), st.integers(1, 8))
+def test_over_all_engines_a_gateway_gets_its_part_to_within_one_place(weights: list[float], engines: int) -> None:
+    """Whatever rounding does at each of them: as of one large engine."""
+    few = {f"g{n}": line(9999, whole=Amount(4, 0), weight=weight) for n, weight in enumerate(weights)}
+    many = {name: replace(each, whole=Amount(4000, 0)) for name, each in few.items()}
+    found = [targets(few, turn) for turn in turns([f"e{number}" for number in range(engines)]).values()]
+    for name, amount in targets(many).items():
+        assert abs(sum(each[name].seats for each in found) - engines * amount.seats / 1000) <= 1.1
 
 
 def test_weights_are_the_tenants_who_wait() -> None:
@@ -151,6 +188,30 @@ def test_a_buried_gateway_that_comes_back_gets_a_part_again() -> None:
     site.rounds(6)
     assert not site.ledger.members["g0"].gone
     assert back.usable(ENGINE, site.now).seats >= 2
+
+
+def test_a_lost_book_gives_nothing_out_while_somebody_of_it_is_missing() -> None:
+    """Its legs may outlast its lease."""
+    site = Site(2)
+    site.settle()
+    present, missing = site.holders
+    site.wants.update(g0=40, g1=40)
+    site.boot = "b"
+    site.rounds(7, [present], step_s=TTL_S / 4)
+    assert present.usable(ENGINE, site.now).seats == 8
+    site.used["g1"] = 6
+    site.rounds(16, step_s=TTL_S / 4)
+    assert (missing.usable(ENGINE, site.now).seats, present.usable(ENGINE, site.now).seats) == (8, 8)
+
+
+def test_a_lost_book_is_given_out_at_last_when_nobody_comes_back() -> None:
+    site = Site(2)
+    site.settle()
+    present, _ = site.holders
+    site.wants["g0"] = 40
+    site.boot = "b"
+    site.rounds(20, [present], step_s=TTL_S / 4)
+    assert present.usable(ENGINE, site.now).seats == 16
 
 
 def test_a_book_that_is_lost_is_written_again_and_gives_nothing_until_it_is_settled() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.counters import Delta
 from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.scheduler import Scheduler
 from gateway.core.waiting_room import QueueLimits
@@ -88,3 +89,56 @@ def test_the_queues_timeout_stands_still_too() -> None:
     subject.unpark("waits", 34.0)
     assert subject.plan(39.9).reject == ()
     assert [each.job_id for each in subject.plan(40.0).reject] == ["waits"]
+
+
+def inherited(policy: str, produced: int, limits: QueueLimits = QueueLimits()) -> Scheduler:  # noqa: B008 - frozen
+    """A job of 100 prompt tokens that said so many at another gateway; its charges have been heard."""
+    subject = scheduler(policy, ONE, limits)
+    subject.counters.merge("dead", Delta({"t": 140.0}))
+    subject.inherit(reader("job", "t", 100), produced, 10.0)
+    return subject
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "vtc", "vtc_predict", "rpm(1)", "fair_qoe"])
+def test_what_another_gateway_has_charged_is_not_charged_again(policy: str) -> None:
+    subject = inherited(policy, 20)
+    account = subject.counters.account("t")
+    assert (account.counter, account.open_bills, account.wanting, len(subject)) == (140.0, 1, 0, 1)
+    subject.unpark("job", 11.0)
+    (back,) = subject.plan(12.0).resume
+    give(subject, "job", 30, 13.0)
+    assert (back.job_id, account.counter) == ("job", 160.0)
+    subject.remove("job", 14.0, finished=True)
+    assert (account.counter, account.open_bills) == (160.0, 0)
+
+
+def test_an_inherited_job_that_never_said_anything_is_charged_at_its_start() -> None:
+    subject = inherited("vtc", 0)
+    subject.unpark("job", 11.0)
+    assert len(subject.plan(12.0).start) == 1
+    assert subject.counters.account("t").counter == 240.0
+
+
+def test_what_was_inherited_counts_as_read_at_its_pace() -> None:
+    """Its reader waits for the next word, and not until all of it would have been read once more."""
+    subject = inherited("fair_qoe", 2000)
+    subject.unpark("job", 11.0)
+    subject.plan(11.0)
+    tracker = subject._roster.jobs["job"].tracker
+    assert tracker.lead(11.0) == 0.0
+    assert tracker.qoe(10.0) == pytest.approx(1.0)
+    assert subject.running("x") == 1
+
+
+def test_an_inherited_job_lifts_nobody_and_needs_a_place_only_while_it_is_fresh() -> None:
+    """What a tenant is behind it stays behind; a paused job has no place in the queue either."""
+    subject = scheduler("vtc", ONE, QueueLimits(max_jobs=1))
+    subject.add(spec("runs", "u", 500), 0.0)
+    subject.plan(0.0)
+    subject.add(spec("waits", "u"), 0.0)
+    subject.inherit(reader("old", "t"), 20, 1.0)
+    assert subject.counters.account("t").counter == 0.0
+    with pytest.raises(QueueFull):
+        subject.inherit(reader("fresh", "t"), 0, 1.0)
+    with pytest.raises(ValueError, match="already"):
+        subject.inherit(reader("old", "t"), 20, 1.0)

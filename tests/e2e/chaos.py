@@ -96,6 +96,7 @@ class Scene:
     houses: list[Gateway]
     clients: list[httpx2.AsyncClient]
     expected: list[str]
+    settings: dict[str, Any]  # of a gateway that comes later
 
     @asynccontextmanager
     async def reading(self, count: int = STREAMS) -> AsyncIterator[list[Reader]]:
@@ -119,6 +120,13 @@ class Scene:
         assert not wrong, [(one.number, one.heard.last, one.refusals) for one in wrong]
         assert worst < TTL_S + 2.0, [(one.number, one.longest_s, one.refusals) for one in readers]
 
+    async def join(self, house: Gateway) -> None:
+        """One more gateway; readers come to it too, once it knows their key."""
+        http = httpx2.AsyncClient(base_url=house.url, headers=self.clients[0].headers, timeout=30.0, trust_env=False)
+        self.houses.append(house)
+        self.clients.append(http)
+        await eventually(lambda: _known(http))
+
     def metric(self, house: int, name: str) -> float:
         """What a gateway says of itself."""
         return self.houses[house].metrics().value(name)
@@ -132,11 +140,15 @@ class Scene:
 
         await eventually(all_there, timeout=15.0)
 
-    async def logs_are_there(self, count: int) -> None:
-        """Until Redis has so many streams' logs, again."""
+    async def logs_are_there(self, readers: Sequence[Reader]) -> None:
+        """Until Redis has, again, what readers have seen: a gateway that dies before takes it along."""
 
         async def there() -> bool:
-            return await asyncio.to_thread(self.redis.count, "andante:stream:*:log:*") >= count
+            for reader in readers:
+                name = f"andante:stream:*{reader.heard.stream_id}*:log:*"
+                if await asyncio.to_thread(self.redis.last_number, name) < reader.heard.last:
+                    return False
+            return True
 
         await eventually(there, timeout=15.0)
 
@@ -145,11 +157,16 @@ class Scene:
         await asyncio.sleep(PAUSE_S)
 
 
+async def _known(http: httpx2.AsyncClient) -> bool:
+    return (await http.get("/v1/models")).status_code == httpx2.codes.OK
+
+
 @asynccontextmanager
 async def scene(emulator: Emulators, gateway: Gateways, redis: RedisServer, relay: Relay) -> AsyncIterator[Scene]:
     """Two engines, two gateways; what each prompt's answer should be."""
     engines = [await asyncio.to_thread(emulator, speed=0.2) for _ in range(2)]
     urls = [redis.url, f"redis://127.0.0.1:{relay.port}/0"]
+    more = {"pool": {"queue": {"max_jobs_per_tenant": 1000}}, "redis": {"url": redis.url, "ttl_s": TTL_S}}
     pool = {"queue": {"max_jobs_per_tenant": 1000}}
     houses = [await asyncio.to_thread(gateway, engines, pool=pool, redis={"url": url, "ttl_s": TTL_S}) for url in urls]
     async with AsyncExitStack() as stack:
@@ -162,11 +179,7 @@ async def scene(emulator: Emulators, gateway: Gateways, redis: RedisServer, rela
             )
             for house in houses
         ]
-
-        async def known() -> bool:
-            return (await clients[1].get("/v1/models")).status_code == httpx2.codes.OK
-
-        await eventually(known)
+        await eventually(lambda: _known(clients[1]))
         whole = [Reader(number) for number in range(PROMPTS)]
         await asyncio.gather(*(reader.read(clients[:1]) for reader in whole))
-        yield Scene(redis, relay, engines, houses, clients, [reader.heard.text for reader in whole])
+        yield Scene(redis, relay, engines, houses, clients, [reader.heard.text for reader in whole], more)

@@ -31,6 +31,17 @@ async def test_a_gateway_is_killed(stage: Scene) -> None:
     assert stage.metric(1, "andante_streams_taken_over_total") == sum(not one.number % 2 for one in readers)
 
 
+async def test_gateways_are_replaced_in_turn(stage: Scene, gateway: Gateways) -> None:
+    """Each hands its streams to those that are there, and its readers find them at once: nobody's time must be up."""
+    for _ in range(2):
+        await stage.join(await asyncio.to_thread(gateway, stage.engines, **stage.settings))
+    async with stage.reading() as readers:
+        for house in stage.houses[:2]:
+            house.process.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(house.process.wait) == 0
+    assert all(reader.breaks for reader in readers if reader.number % 4 == 0)
+
+
 async def test_a_gateway_is_frozen(stage: Scene) -> None:
     """Its readers go elsewhere; when it wakes up, it writes no more."""
     async with stage.reading() as readers:
@@ -56,7 +67,7 @@ async def test_redis_is_killed(stage: Scene, empty: bool) -> None:
         stage.redis.start(empty=empty)
         await stage.available()
         assert sum(reader.breaks for reader in readers) == 0
-        await stage.logs_are_there(len(readers))
+        await stage.logs_are_there(readers)
         stage.houses[0].process.kill()
 
 

@@ -37,7 +37,7 @@ def start(gateway: Gateways, engines: list[Engine], redis: RedisServer) -> Gatew
         engines,
         auth=False,
         engine={"max_running": SEATS},
-        redis={"url": redis.url, "ttl_s": 1.0},
+        redis={"url": redis.url, "ttl_s": 1.0, "timeout_s": 0.5},
         env={**os.environ, "ANDANTE_AUTH__ADMIN_KEY": ADMIN},
     )
 
@@ -116,7 +116,7 @@ def workers(tmp_path: Path, emulator: Emulators, redis: RedisServer) -> Iterator
     config = tmp_path / "workers.toml"
     tables: dict[str, dict[str, object]] = {"server": {"port": 0}, "auth": {"required": False}}
     tables |= {"store": {"path": str(tmp_path / "keys.db")}}
-    tables["redis"] = {"url": redis.url, "ttl_s": 1.0}
+    tables["redis"] = {"url": redis.url, "ttl_s": 1.0, "timeout_s": 0.5}
     config.write_text(toml(tables, [pool_of([engine], {}, {})]), encoding="utf-8")
     own = free_run(2)
     with ExitStack() as stack:

@@ -20,7 +20,7 @@ TTL_S = 1.0
 async def pair(emulator: Emulators, gateway: Gateways, redis: RedisServer) -> tuple[Any, Gateway, Gateway]:
     """An engine and two gateways in front of it; the first one's key is good at both."""
     engine = await asyncio.to_thread(emulator, speed=0.2)
-    settings = {"url": redis.url, "ttl_s": TTL_S}
+    settings = {"url": redis.url, "ttl_s": TTL_S, "timeout_s": TTL_S / 2}
     first, second = [await asyncio.to_thread(gateway, [engine], redis=settings) for _ in range(2)]
     async with second.client() as http:
 

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from gateway.core.pace import MACHINE
 from gateway.emulator.text import Language
 from loadgen.cli import main
 from loadgen.connections import clock
-from loadgen.keys import NoKeys, keys_from
+from loadgen.keys import NoKeys, keys_from, made_keys
 from loadgen.live_figures import Objectives
 from loadgen.live_job import Asking
 from loadgen.progress import line
 from loadgen.prompts import PROBES, WORDS, Calibration, prompt
 from loadgen.sender import Attack, Outcome, Sender
+from loadgen.workload import Request, Workload
 from loadgen.workload_args import WorkloadError, add_workload_arguments, workload_from
 from tests.loadgen.test_measures import job, lost
 
@@ -77,6 +79,8 @@ def test_the_command_line_names_a_workload() -> None:
         (("--scenario", "vtc_overload", "--set", "x"), "not NAME=VALUE"),
         (("--scenario", "vtc_overload", "--set", "x=1"), "no parameter x"),
         (("--trace", "vtc_arena", "--set", "x=1"), "--set is for scenarios"),
+        (("--trace", "vtc_arena", "--start-s", "1e9"), "no request in it"),
+        (("--scenario", "vtc_overload", "--duration-s", "60"), "are for traces"),
         (("--trace", "vtc_arena", "--pace", "slow"), "a pace is"),
     ],
 )
@@ -86,6 +90,43 @@ def test_a_mistake_there_is_one_line(words: tuple[str, ...], said: str, capsys: 
         workload_from(parsed(*words))
     assert main(["attack", "--target", "http://127.0.0.1:1", "--model", "m", *words]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--target", "http://h:99999"), "is no address"),
+        (("--target", "http://h", "--json", "no/such/folder/out.json"), "cannot be written"),
+        (("--target", "http://h", "--records", "no/such/folder/jobs.csv"), "cannot be written"),
+    ],
+)
+def test_what_would_fail_later_is_said_first(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An address that is none, and files that could not be written after the run."""
+    assert main(["attack", "--model", "m", "--scenario", "vtc_overload", *words]) == 1
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_gateway_that_went_down_costs_no_figures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Keys that can no longer be revoked are told of; the block that used them ends as it would have."""
+
+    def call(client: object, path: str, body: object) -> dict[str, object]:
+        if "revoke" in path:
+            raise NoKeys("connection refused")
+        return {"id": "k1", "secret": "s1"}
+
+    monkeypatch.setattr("loadgen.keys._call", call)
+    workload = Workload("w", (Request(0, 0.0, "a", 1, 1, MACHINE), Request(1, 0.0, "b", 1, 1, MACHINE)))
+    with made_keys("http://h", "admin", workload) as keys:
+        made = dict(keys)
+
+    assert made == {"a": "s1", "b": "s1"}
+    assert "2 keys are not revoked, from k1 on: connection refused" in capsys.readouterr().err
 
 
 def test_goodput_keeps_every_objective() -> None:

@@ -284,3 +284,24 @@ async def test_a_fault_of_the_generator_ends_the_run() -> None:
         sender = Sender(Attack(url, Asking("m"), (request(),), {}, timeout_s=5.0), clock(), Broken)
         with pytest.raises(ExceptionGroup):
             await run_loop(sender)
+
+
+@pytest.mark.parametrize("think_s", [None, 1.0])
+async def test_an_interrupted_run_tells_what_it_has(think_s: float | None) -> None:
+    """Who was being served has left, and who was to come later was never sent."""
+    served = asyncio.Event()
+
+    async def handler(asked: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        writer.write(SSE_HEAD + b"\r\n" + chunk("word ", ids=1))
+        served.set()
+
+    async with serving(handler) as url:
+        requests = (request(0, client="a"), request(1, arrived_s=3600.0, client="b"))
+        sender = Sender(Attack(url, Asking("m"), requests, {}, think_s=think_s), clock())
+        run = asyncio.create_task(run_loop(sender))
+        await served.wait()
+        run.cancel()
+        outcome = await run
+
+    assert outcome.interrupted
+    assert [(r.index, r.outcome, r.error) for r in outcome.records] == [(0, "left", "interrupted")]

@@ -66,6 +66,16 @@ def test_without_clients_there_are_zipf_tenants(tmp_path: Path) -> None:
     assert clients != [r.client for r in load_trace(path, seed=4).requests]
 
 
+@pytest.mark.parametrize("lead", ["", "\ufeff"])
+def test_a_file_of_a_spreadsheet_is_read(tmp_path: Path, lead: str) -> None:
+    """With a byte order mark, spaces after commas, CRLF, and blank lines at the end."""
+    path = tmp_path / "sheet.csv"
+    path.write_bytes(f"{lead}arrived_s, input_tokens, output_tokens, client\r\n0, 10, 5, a\r\n\r\n\r\n".encode())
+    (request,) = load_trace(path).requests
+
+    assert (request.input_tokens, request.output_tokens, request.client) == (10, 5, "a")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.core.pace import MACHINE, Pace
 from gateway.core.policies import POLICIES
 from gateway.core.scheduler import Scheduler
@@ -184,13 +184,17 @@ def job_request(*, stream: bool = True, pace: Pace = MACHINE, meter: FakeMeter |
 
 
 def make_pool(
-    engines: list[FakeEngine], watcher: Watcher, *, limits: QueueLimits | None = None, **settings: Any
+    engines: list[FakeEngine],
+    watcher: Watcher,
+    *,
+    clock: Clock | None = None,
+    limits: QueueLimits | None = None,
+    **settings: Any,
 ) -> Pool:
     """A first come, first served pool of these engines."""
     scheduler = Scheduler(POLICIES["fcfs"], limits or QueueLimits())
-    return Pool(
-        PoolSettings(MODEL, "fcfs", probe_interval_s=0.01, **settings), engines, scheduler, watcher, SystemClock()
-    )
+    said = PoolSettings(MODEL, "fcfs", probe_interval_s=0.01, **settings)
+    return Pool(said, engines, scheduler, watcher, clock or SystemClock())
 
 
 USAGE = Usage(prompt_tokens=12, completion_tokens=3)

@@ -31,7 +31,7 @@ class House:
         self.engines = engines
         self.clock = ManualClock()
         self.watcher = Watcher()
-        self.pool = make_pool(engines, self.watcher, limits=limits, **settings)
+        self.pool = make_pool(engines, self.watcher, clock=self.clock, limits=limits, **settings)
         self.timeouts = ClientTimeouts(keepalive_s=15.0, stalled_s=120.0)
         self.dispatcher = Dispatcher([self.pool], self.clock, self.watcher, self.timeouts)
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from gateway.core.limits import LimitState, Reservation
 from gateway.core.pace import pace_from_spec
-from gateway.engines.base import Endpoint, LegRequest
+from gateway.engines.base import Endpoint, LegRequest, Resumability, ResumeLevel
 from gateway.engines.stops import StopMatcher
 from gateway.engines.transcript import Transcript
+from gateway.runtime.accounting import observe
 from gateway.runtime.handover import StreamTale, packed, transcript_of, unpacked
 from gateway.stores.stream_exchange import Position
 from tests.runtime.fakes import FakeEngine, job_request
@@ -80,3 +81,23 @@ def test_a_request_is_the_same_there() -> None:
     )
     there = unpacked(packed(request))
     assert replace(there, meter=request.meter) == request
+
+
+async def test_what_goes_on_here_is_charged_from_where_it_came_on() -> None:
+    """Prompt and answer so far are in the tenant's sum already; a transcript without tokens is a new beginning."""
+    engine = FakeEngine("a", max_running=2)
+    engine.resumability = Resumability(ResumeLevel.REPLAY)
+    async with house(engine) as made:
+        transcript = Transcript()
+        transcript.add_ids([1] * 20, 20)
+        heirs = [made.dispatcher.adopt(job_request(), said, 1) for said in (transcript, None)]
+        account = made.pool.scheduler.counters.account("t")
+        made.watcher.produced += 20  # at the other gateway
+        made.dispatcher.unpark(heirs[0])
+        (await made.leg()).token(tokens=5)
+        observe(made.pool, heirs[0], made.watcher, made.clock.now())
+        assert account.counter == 2 * 5
+        made.dispatcher.unpark(heirs[1])
+        assert account.counter == 2 * 5 + 10
+        for heir in heirs:
+            made.dispatcher.cancel(heir)

@@ -90,3 +90,11 @@ async def test_what_makes_no_sense_is_dropped() -> None:
             async with asyncio.timeout(5.0):
                 answer = await asyncio.get_running_loop().sock_recv(stranger, 1000)
         assert msgspec.json.decode(answer)["token"] == "good"
+
+
+async def test_an_address_that_cannot_be_sent_to_is_as_one_that_is_silent() -> None:
+    """Whatever the ledger says, asking goes on."""
+    async with site(asking=0) as made:
+        for address in ("no such host 1", "127.0.0.1 99999", "127.0.0.1 0", "\u00b2 \u00b2", ""):
+            host, _, port = address.rpartition(" ")
+            made.peers[0]._send(Question(POOL, "a", "e", "t"), (host, int(port) if port.isdecimal() else 0))

@@ -6,16 +6,20 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from gateway.clock import ManualClock
+from gateway.core.events import LegEnded
 from gateway.core.job import JobSpec
 from gateway.core.leases import Holder
 from gateway.core.ledger import Reply, Request
 from gateway.engines.base import Engine, EngineFacts, EngineSettings
 from gateway.errors import EngineFailed, Unavailable
+from gateway.runtime.caretaker import ClientTimeouts
+from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.registry import Registry
 from gateway.runtime.sharing import Sharing
 from gateway.stores.memory_share import MemoryShare
-from gateway.stores.share import Message
-from tests.runtime.fakes import FakeEngine, Watcher, make_pool
+from gateway.stores.share import Message, Sums
+from tests.runtime.fakes import FakeEngine, Watcher, job_request, make_pool
+from tests.support.waiting import eventually
 
 TTL_S = 3.0
 
@@ -24,8 +28,14 @@ class Flaky(MemoryShare):
     """A store whose answers may be lost: `fails` is how, before the exchange ("away") or after it ("lost")."""
 
     fails = ""
+    reads = exchanges = 0
+
+    async def sums(self) -> Sums:
+        self.reads += 1
+        return await super().sums()
 
     async def exchange(self, request: Request, message: Message | None) -> Reply:
+        self.exchanges += 1
         if self.fails == "away":
             raise Unavailable("away")
         reply = await super().exchange(request, message)
@@ -41,7 +51,7 @@ class Member:
         self.clock = clock
         self.watcher = Watcher()
         self.engine = FakeEngine("a", max_running=8)
-        self.pool = make_pool([self.engine], self.watcher)
+        self.pool = make_pool([self.engine], self.watcher, clock=clock)
         self.made: list[str] = []
         holder = Holder(name, TTL_S)
         registry = Registry(self.pool, holder, clock, self.make, self.drain)
@@ -117,7 +127,13 @@ async def test_seats_go_where_jobs_wait_and_never_twice() -> None:
     assert a.plan() == 7
     b.ask("t", 20)
     await site.rounds(6)
-    assert (a.seats, b.seats) == (7, 1)  # what runs is not taken away
+    assert (a.pool.scheduler.running("a"), a.seats, b.seats) == (7, 4, 1)  # what runs is not taken away
+    for number in range(5):
+        a.pool.scheduler.remove(f"j{number + 1}", site.clock.now(), finished=True)
+        a.pool.scheduler.leg_ended(f"j{number + 1}", LegEnded(), site.clock.now())
+        a.plan()
+        await site.rounds(6)
+    assert (a.pool.scheduler.running("a"), a.seats, b.seats) == (4, 4, 4)
 
 
 async def test_charges_reach_the_others_once_also_when_an_answer_is_lost() -> None:
@@ -145,6 +161,65 @@ async def test_who_comes_later_reads_what_was_charged() -> None:
     assert late.counter("t") == 20.0
 
 
+async def test_who_is_alone_with_everything_only_keeps_its_lease() -> None:
+    """Its charges go with that; a second gateway hears of them and from then on of each as it comes."""
+    site = Site(1)
+    await site.begin()
+    (a,) = site.members
+    before = site.store.exchanges
+    for _ in range(60):
+        a.ask("t", 1)
+        a.plan()
+        await site.rounds(1)
+    assert site.store.exchanges - before == 4  # in 3 seconds, a lease's time
+    late = Member("g9", site.store, site.clock)
+    await site.rounds(2, [late, a])
+    assert late.counter("t") == a.counter("t") > 0
+
+
+async def test_messages_in_a_row_are_no_cause_to_read_everything() -> None:
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    reads = site.store.reads
+    for _ in range(3):
+        b.ask("t", 1)
+        assert b.plan() == 1
+        await site.rounds(1, [b], step_s=TTL_S / 4)
+    await site.rounds(1, [a])
+    assert (a.counter("t"), site.store.reads) == (30.0, reads)
+
+
+async def test_a_newcomer_s_charge_that_was_read_is_not_counted_again_when_it_is_heard() -> None:
+    """It comes between the others' exchange and their reading of the sums: they do not know the newcomer yet."""
+    site = Site(2)
+    await site.begin()
+    a = site.members[0]
+    new = Member("g9", site.store, site.clock)
+    await a.sharing._round(site.clock.now())
+    a.sharing._must_read = True
+    new.pool.scheduler.counters.charge(new.pool.scheduler.counters.account("t"), 10.0)
+    await site.rounds(1, [new], step_s=0.0)
+    await a.sharing._merge()
+    await site.rounds(2)
+    assert a.counter("t") == 10.0
+
+
+async def test_a_dead_gateway_s_floor_holds_nobody_down() -> None:
+    """From when its lease has run out, although its legs may still hold places; and whatever is read meanwhile."""
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    b.ask("t", 20)
+    assert b.plan() == b.seats
+    await site.rounds(2)
+    assert a.pool.scheduler.counters.floor() == b.pool.scheduler.counters.floor()
+    a.sharing._must_read = True
+    await site.rounds(8, [a], step_s=TTL_S / 4)
+    assert a.sharing.holder.lines("a")["g1"].gone
+    assert a.pool.scheduler.counters.floor() is None
+
+
 async def test_a_store_that_lost_everything_is_told_again() -> None:
     site = Site(2)
     await site.begin()
@@ -169,14 +244,29 @@ async def test_without_the_store_the_last_part_holds_for_a_lease_s_time() -> Non
     a, b = site.members
     before = a.seats
     site.store.fails = "away"
-    await site.rounds(8, step_s=TTL_S / 10)
+    await site.rounds(6, step_s=TTL_S / 10)
     assert a.seats == before
-    await site.rounds(3, step_s=TTL_S / 10)
+    await site.rounds(5, step_s=TTL_S / 10)
     assert (a.seats, b.seats) == (0, 0)
     site.store.fails = ""
     await site.rounds(12, step_s=TTL_S / 8)
     assert a.seats + b.seats <= 8
     assert min(a.seats, b.seats) > 0
+
+
+async def test_who_was_frozen_past_its_lease_starts_nothing_when_it_wakes() -> None:
+    """Also before its first round of sharing: an end makes room in a part that somebody else may hold by now."""
+    site = Site(2)
+    await site.begin()
+    woken = site.members[0]
+    dispatcher = Dispatcher([woken.pool], site.clock, woken.watcher, ClientTimeouts())
+    jobs = [dispatcher.submit(job_request()) for _ in range(woken.seats + 1)]
+    await eventually(lambda: len(woken.engine.legs) == woken.seats)
+    site.clock.advance(0.95 * TTL_S)
+    woken.engine.legs[0].sink.completed()
+    await jobs[0].end
+    assert (woken.pool.scheduler.running("a"), woken.pool.scheduler.waiting) == (len(jobs) - 2, 1)
+    await dispatcher.stop()
 
 
 async def test_one_probe_serves_all() -> None:

@@ -12,7 +12,7 @@ from gateway.stores.redis_exchange import RedisStreamExchange
 from gateway.stores.redis_heartbeat import Heartbeat
 from gateway.stores.redis_link import LinkSettings, RedisLink
 from gateway.stores.redis_streams import RedisStreamLog
-from gateway.stores.stream_exchange import Position
+from gateway.stores.stream_exchange import Inheritance, Position
 from tests.support.redis import RedisServer
 from tests.support.relay import Relay, relayed
 from tests.support.stream_pair import Quiet
@@ -165,3 +165,33 @@ async def test_readers_see_what_redis_has_and_everything_while_it_is_away(
     await eventually(lambda: not first.log.behind)
     await second.exchange.attach("s")
     assert list(second.log.read("s", 0, max_bytes=MUCH).events) == [b"1", b"2", b"3"]
+
+
+async def test_a_gateway_that_stops_hands_its_streams_over_at_once(
+    houses: tuple[House, House, House, Relay],
+) -> None:
+    """Who asks need not wait until it would count as dead; what it wrote stays, and what it still writes is refused."""
+    first, second, *_ = houses
+    await second.exchange.attach("s")
+    await eventually(lambda: second.heartbeat._since is not None)
+    assert await first.exchange.hand_over() == 1
+    assert first.watcher.losses == ["s"]
+    assert first.exchange.lost == 0
+    claims: list[Inheritance] = []
+
+    async def claimed() -> bool:
+        claims.extend(filter(None, [await second.exchange.claim("s")]))
+        return bool(claims)
+
+    await eventually(claimed)
+    (inherited,) = claims
+    assert (inherited.last, inherited.epoch) == (2, 2)
+
+
+async def test_the_last_gateway_hands_nothing_over(redis: RedisServer) -> None:
+    """Its streams end where they are: there is nobody to go on with them."""
+    async with House(redis.url, "alone").running() as only:
+        only.log.open("s", "alice", now=0.0)
+        await only.write(b"1")
+        assert await only.exchange.hand_over() == 0
+        assert "s" in only.log.writing

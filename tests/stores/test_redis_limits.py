@@ -116,3 +116,20 @@ async def test_a_reservation_is_handed_over(redis: RedisServer) -> None:
         state = await here.state("key", LIMITS, now=0.0)
         assert state.tokens is not None
         assert state.tokens.remaining == 5600
+
+
+async def test_a_reservation_that_was_cancelled_on_its_way_holds_nothing(redis: RedisServer) -> None:
+    """Redis may have done it, though nobody heard the answer."""
+    with relayed("127.0.0.1", redis.port) as relay:
+        async with linked(f"redis://127.0.0.1:{relay.port}/0") as link, linked(redis.url) as other:
+            store, seen = RedisLimitStore(link), RedisLimitStore(other)
+            limits = Limits(concurrent_streams=1)
+            relay.delay_s = 0.1
+            asking = asyncio.create_task(store.reserve("k", limits, 1, now=0.0))
+            await eventually(lambda: redis.count("*limits:*holds") == 1)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            relay.delay_s = 0.0
+            await link.wait()
+            await store.report("k", now=0.0)
+            assert (await seen.reserve("k", limits, 1, now=0.0)).tokens == 1

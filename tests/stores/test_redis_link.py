@@ -67,6 +67,32 @@ async def test_messages(server: RedisServer) -> None:
         await eventually(lambda: heard == [b"\x00hello"])
 
 
+async def test_a_message_that_nobody_understands_costs_only_itself(server: RedisServer) -> None:
+    """It is counted and dropped; the next one comes, on the same link."""
+    link = RedisLink(LinkSettings(server.url))
+    heard: list[int] = []
+    link.subscribe(link.key("inbox", "me"), lambda data: heard.append(int(data)))
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what["exception"]))
+    async with kept(link), linked(server.url) as other:
+        for said in (b"no number", b"7"):
+            await other.do("PUBLISH", other.key("inbox", "me"), said)
+        await eventually(lambda: heard == [7])
+        assert (link.rejected, link.failures, len(told)) == (1, 0, 1)
+
+
+async def test_a_new_redis_knows_the_scripts_before_it_counts_as_there(server: RedisServer) -> None:
+    """Else a batch's script would be done behind the commands that follow it."""
+    async with linked(server.url) as link:
+        key = link.key("number", "a")
+        await link.run_script(ADD, [key], 2)
+        server.kill()
+        await eventually(lambda: not link.available)
+        server.start(empty=True)
+        await link.wait()
+        assert await link.batch([Call(ADD, [key], [1]), ("GET", key)]) == [1, b"1"]
+
+
 @pytest.mark.parametrize("empty", [True, False])
 async def test_redis_is_killed_and_comes_back(server: RedisServer, empty: bool) -> None:
     """It is away at once, commands do not wait, and who listens hears whether everything is gone."""

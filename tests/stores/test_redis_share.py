@@ -16,6 +16,7 @@ from gateway.stores.redis_link import LinkSettings, RedisLink
 from gateway.stores.redis_share import RedisShare
 from gateway.stores.share import EngineRecord, Health, Message
 from tests.support.redis import RedisServer, kept, linked, redis_server
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +81,14 @@ async def test_what_one_tells_the_others_hear_and_later_ones_read(link: RedisLin
         heard.append(message)
         arrived.set()
 
-    share.hear(hear, moved.set)
+    share.hear("g1", hear, moved.set)
     record = EngineRecord(EngineSettings(id="x", url="http://x", kind="vllm", model="m"), draining=True)
     health = {"e1": Health(EngineFacts(running=3, waiting=0))}
     told = Message("g0", 1, Delta({"t": 1.5}, {"t": 0.25}, 7.0), health, {"x": record})
     line = Line(want=Amount(1), whole=Amount(8))
 
     async with kept(link):
+        await share.exchange(Request("g1", 1, "n", {}), None)
         request = Request("g0", 1, "n", {"e1": Entry(line, Amount(2))})
         await share.exchange(request, told)
         again = await share.exchange(request, told)
@@ -99,6 +101,24 @@ async def test_what_one_tells_the_others_hear_and_later_ones_read(link: RedisLin
     assert heard == [told]
     assert (sums.charges, sums.lifts, sums.numbers) == ({"t": 1.5}, {"t": 0.25}, {"g0": 1})
     assert sums.engines == {"x": record}
+
+
+async def test_nobody_hears_itself_and_who_is_alone_tells_nobody(link: RedisLink, redis: RedisServer) -> None:
+    """The channel is quiet until a second gateway is in the ledger."""
+    afar = RedisLink(LinkSettings(redis.url))
+    share, other = RedisShare(link, "m"), RedisShare(afar, "m")
+    heard: list[Message] = []
+    overheard: list[Message] = []
+    share.hear("g0", heard.append, lambda: None)
+    other.hear("spy", overheard.append, lambda: None)
+    told = [Message("g0", 1, Delta({"t": 1.0})), Message("g0", 2), Message("g1", 1, Delta({"t": 2.0}))]
+    async with kept(link), kept(afar):
+        await share.exchange(Request("g0", 1, "n", {}), told[0])
+        await other.exchange(Request("g1", 1, "n", {}), None)
+        await share.exchange(Request("g0", 2, "n", {}), told[1])
+        await other.exchange(Request("g1", 2, "n", {}), told[2])
+        await eventually(lambda: heard and len(overheard) == 2)
+    assert (heard, overheard) == (told[2:], told[1:])
 
 
 async def test_seeds_are_not_added_up(link: RedisLink) -> None:

@@ -61,6 +61,15 @@ class RedisServer:
         answer = self._say(f"EVAL \"return #redis.call('KEYS', '{pattern}')\" 0\r\n".encode())
         return int(answer[1:])
 
+    def last_number(self, pattern: str) -> int:
+        """The first part of the last id in the stream whose name matches; 0 where there is none."""
+        script = (
+            f"local k = redis.call('KEYS', '{pattern}')[1] if not k then return 0 end "
+            "local last = redis.call('XREVRANGE', k, '+', '-', 'COUNT', 1)[1] "
+            "return last and tonumber(string.match(last[1], '^%d+')) or 0"
+        )
+        return int(self._say(f'EVAL "{script}" 0\r\n'.encode())[1:])
+
     def commands(self) -> int:
         """How many commands it has done, those inside scripts too."""
         with socket.create_connection(("127.0.0.1", self.port), 1.0) as talking:
