@@ -14,6 +14,10 @@ from gateway.core.resumes import ResumeCost
 
 BLOCK_TOKENS: Final = 16
 WATERMARK: Final = 0.9
+_ITERATIONS: Final = 8  # in a span that the fit learns from
+_PATIENCE_S: Final = 2.0  # a slow engine's span has fewer
+_MEMORY: Final = 100  # spans until one counts little
+_NEWEST: Final = 0.05  # weight of the last span's prompts
 GRAIN_S: Final = 0.045  # shortest span over which tokens are counted: below, an iteration more or less is all there is
 
 
@@ -65,6 +69,7 @@ class EngineLoad:
     _made: int = 0  # tokens after each leg's first ones, and seconds of those legs' time that they took
     _made_s: float = 0.0
     _prefilled: int = 0
+    _prompts: float = 0.0  # prompt tokens in an iteration, lately: those who decode wait for them too
     _since: float | None = None
     resumes: ResumeCost = field(default_factory=ResumeCost)
     share: float = field(init=False, default=0.0)
@@ -73,7 +78,7 @@ class EngineLoad:
 
     def __post_init__(self) -> None:
         self.model = self.capacity.model or self.prior
-        self._latency = LatencyFit(self.model)
+        self._latency = LatencyFit(self.model, memory=_MEMORY, every=1)
 
     # ---- room
 
@@ -168,18 +173,23 @@ class EngineLoad:
         """Learn the speed from what was produced since the last call.
 
         Each leg's tokens count over the time since that leg was last heard of: legs are heard of in rounds that have
-        nothing to do with when this is called, so that the time between two calls would say something else.
+        nothing to do with when this is called, so that the time between two calls would say something else. Prompts are
+        known to be computed only when it is over, so that a span of few iterations would pair them with others' times,
+        and they would seem to cost next to nothing.
         """
         if self._since is None:
             self._since = now
             return
         span = now - self._since
-        if span < GRAIN_S:
+        if span < GRAIN_S or (self._made < _ITERATIONS * self.decoding and span < _PATIENCE_S):
             return
         if self._made:
             iteration_s = self._made_s / self._made
-            self._latency.observe(iteration_s, len(self.legs), self.tokens, self._prefilled * iteration_s / span)
-            self.model = self._latency.model
+            prefilled = self._prefilled * iteration_s / span
+            self._latency.observe(iteration_s, len(self.legs), self.tokens, prefilled)
+            self._prompts += _NEWEST * (prefilled - self._prompts)
+            model = self._latency.model
+            self.model = replace(model, base_s=model.base_s + model.prefill_s(self._prompts))
         elif self.decoding:
             return  # they are at work, and have not been heard of yet
         self._since, self._made, self._made_s, self._prefilled = now, 0, 0.0, 0
@@ -217,11 +227,8 @@ class EngineLoad:
 
         Without the second part a warm cache would make pauses free, and a contended pool would do little else.
         """
-        computed = self.resumes.computed
-        if computed is not None:
-            places = 2 / max(1, len(self.legs))
-            return self.model.prefill_s(computed * context_tokens) + places * self.resume_s(context_tokens)
-        return max(0.0, self.resume_s(context_tokens) - 2 * self.iteration_s())
+        computed = self.model.prefill_s(self.resumes.computed * context_tokens)
+        return computed + 2 / max(1, len(self.legs)) * self.resume_s(context_tokens)
 
 
 Fits = Callable[[EngineLoad, Job, int], bool]

@@ -2,7 +2,7 @@
 
 Two things are seen. How long the first token took tells how far a lead must reach: its ratio to what the engine's model
 says of a start. How many of the tokens sent again the engine still knew tells what a resume takes of its time; where an
-engine does not say so, the first stands for it.
+engine does not say so, resumes that come sooner than a start suggest it.
 """
 
 from collections import deque
@@ -41,8 +41,12 @@ class ResumeCost:
             self._told.append((sent, min(sent, max(0, cached))))
 
     @property
-    def computed(self) -> float | None:
-        """The share of the tokens sent again that the engine computes, 0 to 1; None until it has told."""
+    def computed(self) -> float:
+        """The share of the tokens sent again that the engine computes, 0 to 1.
+
+        Until it has told, what its first tokens suggest: sooner than after a start of that length means that some of it
+        was known; later means only that others came first.
+        """
         if not self._told:
-            return None
+            return sum(min(1.0, ratio) for ratio in self._ratios) / len(self._ratios)
         return 1 - sum(cached for _, cached in self._told) / sum(sent for sent, _ in self._told)

@@ -10,6 +10,7 @@ from typing import Final
 
 from loadgen.studies import (
     andes,
+    andes_seats,
     beyond,
     fleet,
     live,
@@ -28,6 +29,7 @@ Study = Callable[[argparse.Namespace], Sequence[Table]]
 STUDIES: Final[Mapping[str, Study]] = MappingProxyType(
     {
         "andes": andes.run,
+        "andes-seats": andes_seats.run,
         "beyond": beyond.run_beyond,
         "fleet": fleet.run,
         "live": live.run,

@@ -1,5 +1,7 @@
 """What fits an engine, and how much is set aside."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from gateway.core.capacity import BLOCK_TOKENS, EngineCapacity, EngineLoad, toke
 from gateway.core.job import Job, JobSpec
 from gateway.core.latency import IterationModel
 from gateway.core.resumes import ResumeCost
+from gateway.core.tuning import Tuning
 
 PRIOR = IterationModel(0.01, 0.0, 0.0, 0.001)
 
@@ -116,7 +119,7 @@ def test_a_warm_prefix_cache_makes_a_resume_cheaper(told: list[tuple[int, int]])
 
     lost = 2 * warm.resume_s(1000)  # by the only place
     assert lost <= warm.recompute_s(1000) <= cold.recompute_s(1000) == pytest.approx(PRIOR.prefill_s(1000) + lost)
-    assert 0 < silent.recompute_s(1000) < cold.recompute_s(1000)
+    assert warm.resume_s(1000) < silent.recompute_s(1000) < cold.recompute_s(1000)
     if sum(cached > 0 for _, cached in told[-15:]):
         assert warm.recompute_s(1000) < cold.recompute_s(1000)
     assert warm.resume_s(1000) == cold.resume_s(1000) == silent.resume_s(1000)
@@ -160,3 +163,53 @@ def test_the_speed_is_the_engine_s_whenever_legs_are_heard_of(late_s: float) -> 
         subject.measure(now)
 
     assert subject.iteration_s() == pytest.approx(0.02, rel=0.1)
+
+
+def serve_full(model: IterationModel, places: int, tick_s: float, span_s: float) -> EngineLoad:
+    """An engine that is never idle: prompts of 400 to 1,600 tokens, answers of 30 to 80, each followed by another."""
+    subject = EngineLoad("e", EngineCapacity(places), Tuning().engine_prior)
+    draw = Random(1)
+    fresh = [job(number, draw.randint(400, 1600)) for number in range(places)]
+    running: dict[Job, int] = {}
+    now, at, number = 0.0, 0.0, places
+    for each in fresh:
+        subject.take(each, each.context_tokens, now)
+    while now < span_s:
+        admitted, fresh = fresh[:4], fresh[4:]
+        context = sum(each.context_tokens for each in running)
+        now += model.iteration_s(len(running), context, sum(each.prompt_tokens for each in admitted))
+        running.update((each, draw.randint(30, 80)) for each in admitted)
+        for each, length in list(running.items()):
+            subject.produced(each, 1, now)
+            each.produced += 1
+            subject.grow(each, 1)
+            if each.produced == length:
+                subject.free(each)
+                del running[each]
+                number += 1
+                after = job(number, draw.randint(400, 1600))
+                subject.take(after, after.context_tokens, now)
+                fresh.append(after)
+        while at <= now:
+            subject.measure(at)
+            at += tick_s
+    return subject
+
+
+@pytest.mark.parametrize("tick_s", [0.05, 0.1, 0.25])
+def test_what_prompts_cost_is_learned_from_a_full_engine(tick_s: float) -> None:
+    """Where something is always computed, nothing shows a prompt's cost but how much longer iterations take with it."""
+    truth = IterationModel(0.006, 2e-5, 5e-8, 1 / 27_000)
+    subject = serve_full(truth, 128, tick_s, 120.0)
+
+    assert subject.model.prefill_s(1000) == pytest.approx(truth.prefill_s(1000), rel=0.15)
+
+
+def test_who_decodes_waits_for_prompts_too() -> None:
+    """The speed to expect is that of iterations as they are, with prompts in them."""
+    truth = IterationModel(0.006, 2e-5, 5e-8, 1 / 27_000)
+    subject = serve_full(truth, 128, 0.1, 120.0)
+    alone = truth.iteration_s(128, subject.tokens)
+
+    # Per answer of 55 tokens one prompt of 1,000 is computed, by an engine that 128 share.
+    assert subject.iteration_s() == pytest.approx(alone + truth.prefill_s(1000) * 128 / 55, rel=0.25)
