@@ -222,13 +222,14 @@ class EngineLoad:
         return self.resumes.factor * self.first_token_s(context_tokens)
 
     def recompute_s(self, context_tokens: int) -> float:
-        """Seconds of the engine's time that a pause costs: what is computed again, and a place that is idle twice,
-        while its next holder begins, and while the victim does.
+        """Seconds of the engine's time that a pause costs: what is computed again, and a place that waits idle besides,
+        twice, while its next holder begins, and while the victim does.
 
         Without the second part a warm cache would make pauses free, and a contended pool would do little else.
         """
-        computed = self.model.prefill_s(self.resumes.computed * context_tokens)
-        return computed + 2 / max(1, len(self.legs)) * self.resume_s(context_tokens)
+        computed_s = self.model.prefill_s(self.resumes.computed * context_tokens)
+        idle_s = max(0.0, self.resume_s(context_tokens) - computed_s)
+        return computed_s + 2 * idle_s / max(2, len(self.legs))
 
 
 Fits = Callable[[EngineLoad, Job, int], bool]
