@@ -186,14 +186,19 @@ class RedisStreamLog:
         gone = len(self._gone)
         commands = list(self._gone)
         sent: list[_Sent] = []
+        empty: list[Writing] = []  # that are only opened
         waiting, size = False, 0
         for stream_id, writing in tuple(self.writing.items()):
             if self._has_news(stream_id, writing):
                 waiting = True
                 if writing.due_at <= now and size < BATCH_BYTES:
+                    before = len(sent)
                     size += self._compose(stream_id, writing, now, commands, sent)
+                    empty += [writing] if len(sent) == before else []
         answers = await self._link.batch(commands) if commands else []
         del self._gone[:gone]
+        for writing in empty:
+            writing.opened = True
         for each in sent:
             await self._sent(each, answers[each.at])
         return waiting
@@ -223,8 +228,6 @@ class RedisStreamLog:
             sent.append(_Sent(stream_id, len(commands), entry, mark))
             commands.append(add(log, entry, keep_from=first if trim else None))
             writing.kept_from = first if trim else writing.kept_from
-        else:
-            writing.opened = True
         self._renew(writing, (state, log), entry, now, commands)
         writing.sends += 1
         writing.due_at = now + (min(QUICK_S, self._calm_s) if writing.sends <= QUICK else self._calm_s)

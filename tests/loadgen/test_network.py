@@ -42,7 +42,7 @@ def test_an_outage_that_has_begun_already() -> None:
     outcome = run_alone(attacked(whole, request(reader=Reader(outages=((0.0, 0.3),))), start_in_s=-0.1))
 
     assert outcome.records[0].outcome == "finished"
-    assert (outcome.records[0].first_token_s or 0) >= 0.3
+    assert (outcome.records[0].first_token_s or 0) > 0.29  # an event loop goes by whole milliseconds
 
 
 async def test_a_slow_line_takes_its_time() -> None:
