@@ -158,8 +158,8 @@ def test_logs_end_by_their_age(make: Make) -> None:
     assert [log.expire(now=now) for now in (14.0, 16.0, 100.0, 102.0)] == [0, 1, 0, 1]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(st.lists(st.lists(st.binary(max_size=9), max_size=4), max_size=12), st.integers(0, 20))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.lists(st.binary(max_size=9), max_size=4), max_size=6), st.integers(0, 20))
 def test_pages_join_to_the_whole(make: Make, parts: list[list[bytes]], size: int) -> None:
     """Whatever is read after every append is everything, once, in order."""
     log = make(None)
