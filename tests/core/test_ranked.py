@@ -7,6 +7,7 @@ from gateway.core.events import LegEnded
 from gateway.core.latency import IterationModel
 from gateway.core.plan import Reason
 from gateway.core.policies.places import PauseCap
+from gateway.core.policies.turns import Allowance
 from tests.core.pool import PATIENT, begun, finish, give, program, reader, scheduler, spec
 
 RANKED = ["lqsf", "andes", "andes_min", "andes_perfect", "fair_qoe"]
@@ -206,3 +207,31 @@ def test_a_pause_must_pay_for_computing_the_victim_again(policy: str, prompt: in
     subject.add(reader("new", "b"), 40.0)
 
     assert bool(subject.plan(40.0).pause) is pays
+
+
+@pytest.mark.parametrize("policy", [*RANKED, "vtc"])
+@pytest.mark.parametrize("part", [0, 1000])
+def test_a_part_of_an_engine_holds_the_whole_job(policy: str, part: int) -> None:
+    """What is not leased is others' memory: a job larger than the part is not started on it, nor anybody paused for it."""
+    idle, busy = (scheduler(policy, {"e": EngineCapacity(4, 10_000).shared(4, size)}, PATIENT) for size in (part, 1000))
+    idle.add(reader("large", "b", prompt=2000), 0.0)
+    assert not any(begun(idle.plan(0.1 * tick)) for tick in range(5))
+    busy.add(reader("ahead", "a"), 0.0)
+    busy.plan(0.0)
+    give(busy, "ahead", 400, 1.0)
+    busy.add(reader("large", "b", prompt=2000), 1.0)
+    plans = [busy.plan(1.0 + 0.1 * tick) for tick in range(20)]
+
+    assert not any(plan.pause or begun(plan) for plan in plans)
+
+
+def test_what_is_owed_is_bounded() -> None:
+    """However much was forced: after twice the time that it can be saved up for there is something to spend again."""
+    allowance = Allowance(0.1, 60.0)
+    allowance.earn(1, 0.0)
+    for _ in range(1000):
+        assert allowance.spend(10.0, forced=True)
+    assert not allowance.spend(0.01)
+    allowance.earn(1, 121.0)
+
+    assert allowance.spend(5.9)

@@ -33,10 +33,12 @@ class Places:
     """One engine's room in a plan: in all, free at once, and held by legs that are being stopped (seats, tokens).
 
     `whole` is the memory of the idle engine; a job that needs more counts as needing that, so that it can run, alone.
+    But a part of an engine must hold the whole job: one that needs more than `most` has no place.
     """
 
     load: EngineLoad
     whole: int
+    most: int
     seats: int
     memory: int
     free_seats: int
@@ -44,15 +46,19 @@ class Places:
     soon_seats: int
     soon_memory: int
 
+    def least(self, need: int) -> int:
+        """The memory that must be there for a job of this need."""
+        return need if need > self.most else min(need, self.whole)
+
     def has(self, need: int) -> bool:
-        return self.seats > 0 and self.memory >= min(need, self.whole)
+        return self.seats > 0 and self.memory >= self.least(need)
 
     def take(self, need: int) -> None:
         self.seats -= 1
         self.memory -= need
 
     def free_now(self, need: int) -> bool:
-        return self.free_seats > 0 and self.free_memory >= min(need, self.whole)
+        return self.free_seats > 0 and self.free_memory >= self.least(need)
 
     def use(self, need: int) -> None:
         """What is free first, then what is about to be."""
@@ -67,7 +73,7 @@ class Places:
 
     def free_soon(self, need: int) -> bool:
         memory = self.free_memory + self.soon_memory
-        return self.free_seats + self.soon_seats > 0 and memory >= min(need, self.whole)
+        return self.free_seats + self.soon_seats > 0 and memory >= self.least(need)
 
 
 def room_for_all(jobs: Collection[Job], need: Callable[[Job], int], places: Iterator[Places]) -> bool:

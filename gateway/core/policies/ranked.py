@@ -219,7 +219,7 @@ class Ranked(ForRoom):
         """Pause the worst streams of this engine until the job fits; False when that does not pay or must not be."""
         chosen: list[Bid] = []
         seats = place.free_seats + place.soon_seats
-        memory, least = place.free_memory + place.soon_memory, min(need, place.whole)
+        memory, least = place.free_memory + place.soon_memory, place.least(need)
         for victim in victims:
             if seats > 0 and memory >= least:
                 break
@@ -268,6 +268,7 @@ class Ranked(ForRoom):
         """Room for those who can be moved: what runs and cannot be paused is taken off."""
         kv = load.capacity.kv_tokens
         memory = whole = _NO_LIMIT if kv is None else int(WATERMARK * kv)
+        most = kv if kv is not None and kv < (load.capacity.whole_tokens or 0) else _NO_LIMIT
         seats = min(load.capacity.max_running, self._paced_batch(load))
         if not load.capacity.ready:
             seats, memory = 0, 0
@@ -279,6 +280,7 @@ class Ranked(ForRoom):
         return Places(
             load,
             whole,
+            most,
             seats - fixed,
             memory - fixed_tokens,
             seats - len(load.legs),

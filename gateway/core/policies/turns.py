@@ -47,17 +47,18 @@ class Allowance:
         self._share = share
         self._saved_s = saved_s
         self._saved: float | None = None
+        self._most = 0.0
         self._at = 0.0
 
     def earn(self, engines: int, now: float) -> None:
         """So many engines have gone on until now."""
-        most = self._share * engines * self._saved_s
+        most = self._most = self._share * engines * self._saved_s
         earned = most if self._saved is None else self._saved + self._share * engines * (now - self._at)
         self._saved, self._at = min(most, earned), now
 
     def spend(self, cost_s: float, *, forced: bool = False) -> bool:
-        """Take it if it is there; False, and nothing taken, otherwise. What is forced is owed."""
+        """Take it if it is there; False, and nothing taken, otherwise. What is forced is owed, as much as can be saved."""
         if self._saved is None or (cost_s > self._saved and not forced):
             return False
-        self._saved -= cost_s
+        self._saved = max(-self._most, self._saved - cost_s)
         return True
