@@ -39,7 +39,7 @@ PLACES = st.lists(st.tuples(st.integers(-3, 4), st.integers(-300, 400)), max_siz
 def test_room_for_all_is_by_the_sums(needs: list[int], rooms: list[tuple[int, int]]) -> None:
     """Free seats and tokens of all engines together; one that is overfull takes nothing away from the others."""
     load = EngineLoad("e", EngineCapacity(8), UNKNOWN_ENGINE)
-    places = [Places(load, 1000, 8, 1000, seats, memory, 0, 0) for seats, memory in rooms]
+    places = [Places(load, 1000, 1000, 8, 1000, seats, memory, 0, 0) for seats, memory in rooms]
     jobs = [job(number) for number in range(len(needs))]
     seats, memory = (sum(max(0, each[measure]) for each in rooms) for measure in (0, 1))
 

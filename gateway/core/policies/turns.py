@@ -57,7 +57,7 @@ class Allowance:
         self._saved, self._at = min(most, earned), now
 
     def spend(self, cost_s: float, *, forced: bool = False) -> bool:
-        """Take it if it is there; False, and nothing taken, otherwise. What is forced is owed, as much as can be saved."""
+        """Take it if it is there; False, and nothing taken, otherwise. What is forced is owed, within bounds."""
         if self._saved is None or (cost_s > self._saved and not forced):
             return False
         self._saved = max(-self._most, self._saved - cost_s)
