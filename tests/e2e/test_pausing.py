@@ -26,6 +26,7 @@ from tests.runtime.fakes import FakeMeter, Watcher, job_request
 from tests.support.servers import MODEL, Emulators
 
 STREAMS = int(os.environ.get("TEST_PAUSED_STREAMS", "60"))
+SPEED = 0.7  # slow enough that answers do not end while pauses wait for a busy core
 AT_ONCE = 50
 Json = dict[str, Any]
 
@@ -115,7 +116,7 @@ async def run(made: Dispatcher, pool: Pool, number: int, pauses: list[int]) -> J
 async def test_paused_streams_are_the_unbroken_ones(engines: int) -> None:
     """Text, token ids, usage, finish and stop reason are equal, byte for byte, with one to five pauses each."""
     with ExitStack() as stack:
-        urls = [(await asyncio.to_thread(Emulators(stack), speed=2.0)).url for _ in range(engines)]
+        urls = [(await asyncio.to_thread(Emulators(stack), speed=SPEED)).url for _ in range(engines)]
         async with dispatcher(urls) as (made, pool, watcher):
             gate = asyncio.Semaphore(AT_ONCE)
 
