@@ -153,7 +153,7 @@ async def rest_after_leaving(
         request.cancel()
         await asyncio.wait([request])
     left = time.monotonic()
-    await eventually(lambda: is_running(engine, 0), 10.0, what="the engine at rest")
+    await eventually(lambda: is_running(engine, 0), 60.0, what="the engine at rest")
     rested = time.monotonic()
     assert engine.waiting() == 0
     return rested - left if engine.generated() - before < LONG else math.inf

@@ -27,7 +27,7 @@ class Server:
     def metrics(self) -> Metrics:
         """What it says of itself now."""
         # verify=False: no certificates to load, which would take longer than all the rest
-        answer = httpx2.get(f"{self.url}/metrics", timeout=10.0, trust_env=False, verify=False)
+        answer = httpx2.get(f"{self.url}/metrics", timeout=30.0, trust_env=False, verify=False)
         answer.raise_for_status()
         return parse(answer.text)
 
