@@ -68,7 +68,7 @@ class Scheduler:
 
     def add(self, spec: JobSpec, now: float) -> None:
         """A job arrives. QueueFull, QueueShareFull or RateLimited when it may not wait."""
-        self._room.check(spec.tenant)
+        self._check(spec)
         self._policy.admit(spec, now)
         self._wait(self._enter(spec, now), arrives=True)
         self._hurry(now, at_once=not self._policy.ticks or self.waiting == 1)
@@ -76,8 +76,7 @@ class Scheduler:
     def inherit(self, spec: JobSpec, produced: int, now: float) -> None:
         """A job that another gateway had, parked until `unpark`: no arrival. What it has `produced` (tokens), and the
         prompt of that, were charged there. QueueFull or QueueShareFull if it has nothing and may not wait."""
-        if not produced:
-            self._room.check(spec.tenant)
+        self._check(spec, waits=not produced)
         self._roster.inherit(self._enter(spec, now), produced, now)
 
     def observe(
@@ -105,8 +104,7 @@ class Scheduler:
                 load.produced(job, made, now, first_token_s)
             job.produced = produced
             roster.output.add(made)
-        bill = job.bill
-        if bill is not None:
+        if (bill := job.bill) is not None:
             before = bill.charged
             if prompt_tokens is not None or cached_tokens is not None:
                 roster.cashier.correct(bill, prompt=prompt_tokens, cached=cached_tokens, produced=produced)
@@ -119,8 +117,7 @@ class Scheduler:
 
     def resumed(self, engine_id: str, sent: int, cached: int) -> None:
         """An engine that went on with a job has told how many of the tokens sent again it still knew."""
-        load = self._roster.fleet.find(engine_id)
-        if load is not None:
+        if (load := self._roster.fleet.find(engine_id)) is not None:
             load.resumes.told(sent, cached)
 
     def cannot_resume(self, job_id: str, now: float) -> None:
@@ -248,10 +245,9 @@ class Scheduler:
 
     def place_in_queue(self, job_id: str) -> int | None:
         """How many waiting jobs arrived before this one; None when it does not wait."""
-        if job_id not in self._roster.waiting:
+        if (mine := self._roster.waiting.get(job_id)) is None:
             return None
-        order = self._roster.jobs[job_id].order
-        return sum(1 for job in self._roster.waiting.values() if job.order < order)
+        return sum(1 for job in self._roster.waiting.values() if job.order < mine.order)
 
     def standing(self, job_id: str, now: float) -> Standing | None:
         """How the job stands for its reader; None when it is not here."""
@@ -267,9 +263,13 @@ class Scheduler:
 
     # ---- inside
 
-    def _enter(self, spec: JobSpec, now: float) -> Job:
+    def _check(self, spec: JobSpec, *, waits: bool = True) -> None:
         if spec.id in self._roster.jobs:
             raise ValueError(f"job {spec.id} is already here")
+        if waits:
+            self._room.check(spec.tenant)
+
+    def _enter(self, spec: JobSpec, now: float) -> Job:
         self._arrivals += 1
         job = self._roster.jobs[spec.id] = Job(spec, now, self._arrivals, prompt_tokens=spec.prompt_tokens)
         return job

@@ -76,13 +76,18 @@ def test_who_waits_gets_more_and_who_idles_keeps_a_reserve() -> None:
     assert site.usable() == [14, 2]
 
 
-def test_what_runs_is_not_given_away() -> None:
+def one_is_full_and_both_want_more() -> Site:
     site = Site(2)
     site.wants["g0"] = 40
     site.settle()
     site.used["g0"] = 14
     site.wants["g1"] = 40
     site.rounds(4)
+    return site
+
+
+def test_what_runs_is_not_given_away() -> None:
+    site = one_is_full_and_both_want_more()
     assert site.held() == [14, 2]
     site.used["g0"] = 9
     site.rounds(4)
@@ -91,12 +96,7 @@ def test_what_runs_is_not_given_away() -> None:
 
 def test_a_full_gateway_fills_no_place_again_that_another_should_have() -> None:
     """Else it would keep its places for ever: each one that ends would be taken again before it could be given."""
-    site = Site(2)
-    site.wants["g0"] = 40
-    site.settle()
-    site.used["g0"] = 14
-    site.wants["g1"] = 40
-    site.rounds(4)
+    site = one_is_full_and_both_want_more()
     assert site.usable() == [8, 2]
     site.wants["g1"] = 0
     site.rounds(4)

@@ -175,7 +175,7 @@ def test_an_engine_that_is_not_ready_gets_nothing_new() -> None:
 
 def test_mistakes_of_the_caller_change_nothing() -> None:
     """A second job of the same name, an end without a leg, a second removal, unknown names."""
-    subject = scheduler(engines={"e": EngineCapacity(1)})
+    subject = scheduler("rpm(3)", engines={"e": EngineCapacity(1)})
     subject.add(spec("a"), 0.0)
     subject.add(spec("b"), 0.0)
     subject.plan(0.0)
@@ -192,6 +192,7 @@ def test_mistakes_of_the_caller_change_nothing() -> None:
         subject.leg_ended("nobody", LegEnded(), 0.0)
 
     assert (len(subject), subject.waiting, subject.running("e")) == (2, 1, 1)
+    subject.add(spec("c"), 0.0)  # what was refused was no request
 
 
 @pytest.mark.parametrize("policy", IN_ORDER)

@@ -5,7 +5,7 @@ import dataclasses
 from gateway.emulator.profiles import PROFILES
 from loadgen.studies.live import POLICIES, over_the_network
 from loadgen.workload import Workload
-from tests.loadgen.test_loops import request
+from tests.loadgen.attacking import request
 
 
 def test_every_policy_serves_the_same_load() -> None:

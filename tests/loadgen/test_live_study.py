@@ -12,7 +12,7 @@ from loadgen.sender import Outcome
 from loadgen.studies import live, readers
 from loadgen.studies.live import POLICIES, Case
 from loadgen.workload import Workload
-from tests.loadgen.test_loops import request
+from tests.loadgen.attacking import request
 from tests.loadgen.test_measures import job
 
 WORKLOAD = Workload("small", tuple(request(k, float(k), "busy" if k else "calm", 20) for k in range(4)))

@@ -1,39 +1,20 @@
-"""Both loops against servers whose schedule the test writes: planned times, ends, counts, and who left."""
+"""The loops against servers whose schedule the test writes: planned times, ends, counts, and who left."""
 
 import asyncio
-import dataclasses
 import itertools
 from typing import Any
 
 import pytest
 
-from gateway.core.pace import MACHINE, Pace
+from gateway.core.pace import Pace
 from loadgen.connections import clock
 from loadgen.live_job import Asking, LiveJob, Tally
-from loadgen.loops import read_s, run_loop
+from loadgen.loops import run_loop
 from loadgen.records import JobRecord
 from loadgen.sender import Attack, Outcome, Sender
-from loadgen.workload import Reader, Request
-from tests.loadgen.scripted_server import END, SSE_HEAD, Handler, chunk, event, framed, refusal, serving, usage, whole
-from tests.loadgen.test_measures import job
-
-READING = Pace("reading", 1.0, 5.0)
-
-
-def request(index: int = 0, arrived_s: float = 0.0, client: str = "a", tokens: int = 3, **more: Any) -> Request:
-    return Request(index, arrived_s, client, 20, tokens, more.pop("pace", READING), **more)
-
-
-async def attacked(handler: Handler, *requests: Request, start_in_s: float = 0.0, **more: Any) -> Outcome:
-    """What comes of these requests at such a server."""
-    async with serving(handler) as url:
-        asking = more.pop("asking", Asking("m"))
-        attack = Attack(url, asking, requests, more.pop("keys", {}), **more)
-        return await run_loop(Sender(attack, clock() + start_in_s))
-
-
-async def one(handler: Handler, **more: Any) -> JobRecord:
-    return (await attacked(handler, request(**more))).records[0]
+from loadgen.workload import Reader
+from tests.loadgen.attacking import attacked, one, request
+from tests.loadgen.scripted_server import END, SSE_HEAD, chunk, event, framed, refusal, serving, usage, whole
 
 
 async def test_an_answer_becomes_a_record() -> None:
@@ -237,40 +218,6 @@ async def test_parts_add_up() -> None:
     assert [r.index for r in merged.records] == list(range(10))
     assert merged.tally.itl.count == 40
     assert merged.tally.counting == {"ids": 10}
-
-
-async def test_a_closed_loop_waits_for_answers() -> None:
-    """One person, three requests that are all planned for 0: each begins when the answer before is read."""
-    pace = Pace("custom", 0.0, 50.0)
-    requests = [request(k, 0.0, tokens=10, pace=pace) for k in range(3)]
-    other = request(3, 0.0, client="b")
-    outcome = await attacked(whole, *requests, other, think_s=0.0)
-    mine = outcome.records[:3]
-
-    assert [r.index for r in outcome.records] == [0, 1, 2, 3]
-    for before, after in itertools.pairwise(mine):
-        assert after.arrived_s == pytest.approx((before.first_token_s or 0) + 10 / 50)
-    assert outcome.records[3].arrived_s == 0
-
-
-def test_a_person_is_through_when_all_is_read() -> None:
-    """Or when there is nothing to read; a program does not read."""
-    record = job("a", 0, 2, 3, produced=50)
-    lost_one = dataclasses.replace(record, first_token_s=None, ended_s=7.0)
-
-    assert read_s(record, request(pace=READING)) == 12.0
-    assert read_s(record, request(pace=Pace("custom", 1.0, 100.0))) == 3.0
-    assert read_s(record, request(pace=MACHINE)) == 3.0
-    assert read_s(lost_one, request()) == 7.0
-
-
-def test_a_closed_loop_is_shared_by_clients() -> None:
-    """A person is in one process; an open loop is shared by requests."""
-    requests = tuple(request(k, k, client="abc"[k % 3]) for k in range(9))
-    attack = Attack("http://127.0.0.1:1", Asking("m"), requests, {}, think_s=1.0)
-
-    assert [{r.client for r in attack.part(n, 2).requests} for n in range(2)] == [{"a", "c"}, {"b"}]
-    assert sum(len(attack.part(n, 2).requests) for n in range(2)) == 9
 
 
 async def test_a_fault_of_the_generator_ends_the_run() -> None:

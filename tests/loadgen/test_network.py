@@ -9,8 +9,8 @@ from loadgen.live_figures import Objectives, live_figures
 from loadgen.loops import run_alone
 from loadgen.scenarios import load_scenario
 from loadgen.workload import Reader
+from tests.loadgen.attacking import attacked, one, request
 from tests.loadgen.scripted_server import END, SSE_HEAD, chunk, usage, whole
-from tests.loadgen.test_loops import attacked, one, request
 
 
 async def test_an_outage_holds_everything_back() -> None:

@@ -15,8 +15,8 @@ from loadgen.live_figures import Objectives, live_figures
 from loadgen.numbered import NumberedEvents
 from loadgen.scenarios import load_scenario
 from loadgen.workload import Reader
+from tests.loadgen.attacking import attacked, request
 from tests.loadgen.scripted_server import SSE_HEAD, Handler, framed, refusal
-from tests.loadgen.test_loops import attacked, request
 
 NAMED = b'event: andante\ndata: {"state":"running","place":null}\n\n'
 ALL = 6
