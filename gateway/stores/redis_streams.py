@@ -194,7 +194,8 @@ class RedisStreamLog:
                 if writing.due_at <= now and size < BATCH_BYTES:
                     before = len(sent)
                     size += self._compose(stream_id, writing, now, commands, sent)
-                    empty += [writing] if len(sent) == before else []
+                    if len(sent) == before:
+                        empty.append(writing)
         answers = await self._link.batch(commands) if commands else []
         del self._gone[:gone]
         for writing in empty:
