@@ -22,6 +22,7 @@ import uvloop
 
 from gateway.core.pace import MACHINE
 from loadgen.answers import Answer
+from loadgen.arguments import count, positive
 from loadgen.connections import clock
 from loadgen.live_job import Asking, LiveJob
 from loadgen.loops import open_loop, run_alone
@@ -39,9 +40,9 @@ LIMITS_MS: Final = {"median": 1.0, "p99": 10.0}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `accuracy`."""
-    parser.add_argument("--streams", type=int, default=500, metavar="N", help="streams at once")
-    parser.add_argument("--rate", type=float, default=5.0, metavar="R", help="tokens a second of each")
-    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="length of a stream")
+    parser.add_argument("--streams", type=count, default=500, metavar="N", help="streams at once")
+    parser.add_argument("--rate", type=positive, default=5.0, metavar="R", help="tokens a second of each")
+    parser.add_argument("--seconds", type=positive, default=20.0, metavar="S", help="length of a stream")
 
 
 def run(args: argparse.Namespace) -> int:

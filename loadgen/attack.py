@@ -3,25 +3,26 @@
 import argparse
 import contextlib
 import json
-import multiprocessing
 import resource
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.core.pace import MACHINE
+from loadgen.arguments import count, fraction, not_negative, positive
 from loadgen.connections import TargetError, clock
 from loadgen.keys import NoKeys, keys_from, made_keys
 from loadgen.live_figures import Objectives, live_figures
 from loadgen.live_job import Asking
 from loadgen.loops import run_alone, run_loop
+from loadgen.outputs import prepare
 from loadgen.progress import Progress
 from loadgen.prompts import PROBES, Calibration
 from loadgen.records import write_records
 from loadgen.sender import Attack, Outcome, Sender
+from loadgen.shared_attack import START_S, PartError, perform_shared
 from loadgen.tables import side_by_side, terminal
 from loadgen.workload import Request, Workload
 from loadgen.workload_args import WorkloadError, add_workload_arguments, workload_from
@@ -29,17 +30,15 @@ from loadgen.workload_args import WorkloadError, add_workload_arguments, workloa
 INTERRUPTED: Final = 130
 """The exit status of a program that Ctrl-C ended."""
 
-START_S: Final = 0.2
-PROCESS_START_S: Final = 2.0
-"""How long a process may take to be ready for its part."""
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of `attack`."""
+    add_sending_arguments(parser, required=True)
+    parser.add_argument("--records", type=Path, metavar="FILE", help="a row per job, CSV or CSV.gz")
 
 
-class OutputError(ValueError):
-    """A file that could not be written afterwards; the message names it."""
-
-
-def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """The command line of `attack`; without `required` a server need not be named."""
+def add_sending_arguments(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """What is sent where, and what is made of it; without `required` a server need not be named."""
     parser.add_argument("--target", required=required, metavar="URL", help="the server, with or without /v1")
     parser.add_argument("--key", metavar="KEY", help="API key of every client that has no other")
     parser.add_argument("--keys-file", type=Path, metavar="FILE", help="CSV of client,key")
@@ -51,25 +50,28 @@ def add_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> 
     )
     add_workload_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="the figures")
-    parser.add_argument("--records", type=Path, metavar="FILE", help="a row per job, CSV or CSV.gz")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="share the sending among N processes")
+    parser.add_argument("--processes", type=count, default=1, metavar="N", help="share the sending among N processes")
     parser.add_argument("--closed", action="store_true", help="closed loop: each client reads, thinks, and asks again")
-    parser.add_argument("--think-s", type=float, default=10.0, metavar="S", help="mean of the thinking time (10)")
-    parser.add_argument("--timeout-s", type=float, default=600.0, metavar="S", help="give a job up after so long")
-    parser.add_argument("--slo-ttft-s", type=float, metavar="S", help="goodput: first token within S")
-    parser.add_argument("--slo-tpot-ms", type=float, metavar="MS", help="goodput: time per output token within MS")
-    parser.add_argument("--slo-qoe", type=float, metavar="Q", help="goodput: QoE of at least Q")
+    parser.add_argument(
+        "--think-s", type=not_negative, default=10.0, metavar="S", help="mean of the thinking time (10)"
+    )
+    parser.add_argument("--timeout-s", type=positive, default=600.0, metavar="S", help="give a job up after so long")
+    parser.add_argument("--slo-ttft-s", type=not_negative, metavar="S", help="goodput: first token within S")
+    parser.add_argument(
+        "--slo-tpot-ms", type=not_negative, metavar="MS", help="goodput: time per output token within MS"
+    )
+    parser.add_argument("--slo-qoe", type=fraction, metavar="Q", help="goodput: QoE of at least Q")
 
 
 def run(args: argparse.Namespace) -> int:
     """Attack, print the table, write the files. 1 with one line of reason if it cannot be done, 130 if interrupted."""
     try:
-        check_outputs(args.json, args.records)
+        prepare(args.json, args.records)
         workload = workload_from(args)
         with client_keys(args, workload) as keys:
             attack = calibrated(attack_of(args, workload, keys))
             outcome = perform(attack, args.processes, sys.stderr.isatty())
-    except (WorkloadError, NoKeys, TargetError, OutputError) as problem:
+    except (WorkloadError, NoKeys, TargetError, PartError) as problem:
         print(f"attack: {problem}", file=sys.stderr)
         return 1
     figures = live_figures(outcome, objectives(args))
@@ -86,13 +88,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"interrupted: the figures are of the {sent} of {planned} requests that were sent", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-def check_outputs(*files: Path | None) -> None:
-    """OutputError, before the work and not after it, for a file whose folder does not exist."""
-    for file in files:
-        if file is not None and (file.is_dir() or not file.parent.is_dir()):
-            raise OutputError(f"{file} cannot be written: it is a folder, or its folder does not exist")
 
 
 def objectives(args: argparse.Namespace) -> Objectives:
@@ -118,25 +113,17 @@ def calibrated(attack: Attack) -> Attack:
 
 
 def perform(attack: Attack, processes: int, live: bool) -> Outcome:
-    """Run it, here or shared among processes; with `live`, show how it goes."""
+    """Run it, here or shared among processes; with `live`, show how it goes. Raises PartError."""
     resource_limit()
-    if processes <= 1:
-        return _perform_here(attack, clock() + START_S, live)
-    start = clock() + PROCESS_START_S + START_S * processes
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        parts = [pool.submit(_perform_here, attack.part(n, processes), start, False) for n in range(processes)]
-        outcome = Outcome()
-        for part in parts:
-            outcome.merge(_result(part))
-    return outcome
+    if processes > 1:
+        return perform_shared(attack, processes, live)
 
+    async def performed() -> Outcome:
+        sender = Sender(attack, clock() + START_S)
+        with Progress({"live": sender}) if live else contextlib.nullcontext():
+            return await run_loop(sender)
 
-def _result(part: "Future[Outcome]") -> Outcome:
-    """What a process has to say; Ctrl-C reaches all processes, so that each ends and tells what it has."""
-    try:
-        return part.result()
-    except KeyboardInterrupt:
-        return part.result()
+    return run_alone(performed())
 
 
 def resource_limit() -> None:
@@ -145,15 +132,6 @@ def resource_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _perform_here(attack: Attack, start: float, live: bool) -> Outcome:
-    async def performed() -> Outcome:
-        sender = Sender(attack, start)
-        with Progress({"live": sender}) if live else contextlib.nullcontext():
-            return await run_loop(sender)
-
-    return run_alone(performed())
 
 
 def attack_of(args: argparse.Namespace, workload: Workload, keys: Mapping[str, str]) -> Attack:

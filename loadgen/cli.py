@@ -1,9 +1,11 @@
 """`python -m loadgen`: the commands of the load tools."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from loadgen import accuracy, attack, burst, gateways, overhead, profile, report, saturate, simulate
+from loadgen.outputs import OutputError
 from loadgen.studies import command as study
 
 
@@ -12,6 +14,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         return int(args.run(args))
+    except OutputError as problem:
+        print(f"{args.command}: {problem}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return attack.INTERRUPTED
 
@@ -19,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     whole = argparse.ArgumentParser(prog="loadgen", description="Load and measurement for streaming LLM endpoints.")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(required=True, dest="command", metavar="COMMAND")
     cost = commands.add_parser("overhead", help="measure the gateway's own cost beside nginx's")
     overhead.add_arguments(cost)
     cost.set_defaults(run=overhead.run)

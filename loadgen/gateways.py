@@ -19,9 +19,11 @@ from typing import Any, Final
 
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES
+from loadgen.arguments import count, counts
 from loadgen.gaps import GapMeter
 from loadgen.gateway_stage import Stage, Watch
 from loadgen.measures import summarise
+from loadgen.outputs import prepare
 from loadgen.records import JobRecord, read_records
 from loadgen.simulator.oracles import find_rule
 from loadgen.simulator.setup import INPUT_PRICE, OUTPUT_PRICE, Setup
@@ -46,11 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `gateways`."""
     add_workload_arguments(parser)
     parser.add_argument(
-        "--gateways", default="1,2,4", metavar="N[,N...]", help="how many (default: %(default)s); 0: one, without Redis"
+        "--gateways",
+        type=counts,
+        default="1,2,4",
+        metavar="N[,N...]",
+        help="how many (default: %(default)s); 0: one, without Redis",
     )
-    parser.add_argument("--engines", type=int, default=4, help="emulated engines (default: %(default)s)")
+    parser.add_argument("--engines", type=count, default=4, help="emulated engines (default: %(default)s)")
     parser.add_argument("--profile", default="a10g-7b", choices=sorted(PROFILES), help="default: %(default)s")
-    parser.add_argument("--seats", type=int, default=8, help="sequences of each engine (default: %(default)s)")
+    parser.add_argument("--seats", type=count, default=8, help="sequences of each engine (default: %(default)s)")
     parser.add_argument("--policy", default="vtc", help="default: %(default)s")
     parser.add_argument("--simulate-only", action="store_true", help="only the prediction")
     parser.add_argument("--json", type=Path, metavar="OUT", help="every figure")
@@ -60,16 +66,16 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print one row for each number of gateways and kind of run."""
     try:
         workload = workload_from(args)
-        counts = [int(each) for each in args.gateways.split(",")]
-    except (WorkloadError, ValueError) as problem:
+    except WorkloadError as problem:
         print(f"gateways: {problem}", file=sys.stderr)
         return 1
+    prepare(args.json)
     rows: list[dict[str, Any]] = []
-    for count in counts:
-        if count:
-            rows.append({"run": "simulated", "gateways": count, **simulated(args, workload, count)})
+    for number in args.gateways:
+        if number:
+            rows.append({"run": "simulated", "gateways": number, **simulated(args, workload, number)})
         if not args.simulate_only:
-            rows.append({"run": "live", "gateways": count, **live(args, count)})
+            rows.append({"run": "live", "gateways": number, **live(args, number)})
         print(json.dumps(rows[-1]), file=sys.stderr)
     print(table(rows))
     if args.json is not None:

@@ -17,6 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from loadgen.arguments import count, positive
+from loadgen.outputs import prepare
 from loadgen.stage import MODEL, Candidate, built, gateway, mock_engine, nginx
 
 LIMITS: Final[Mapping[str, float]] = {"machine_ratio": 3.5, "paced_ratio": 1.2, "p50_ms": 4, "p99_ms": 25, "kib": 60}
@@ -25,8 +27,8 @@ LIMITS: Final[Mapping[str, float]] = {"machine_ratio": 3.5, "paced_ratio": 1.2, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `python -m loadgen overhead`."""
     parser.add_argument("--harness", type=Path, required=True, metavar="DIR", help="the overhead harness")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds over all candidates (default: %(default)s)")
-    parser.add_argument("--duration", type=float, default=8.0, help="seconds of each window (default: %(default)s)")
+    parser.add_argument("--rounds", type=count, default=3, help="rounds over all candidates (default: %(default)s)")
+    parser.add_argument("--duration", type=positive, default=8.0, help="seconds of each window (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every figure here")
 
 
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if shutil.which("nginx") is None:
         print("overhead: nginx is needed for the comparison; install it first", file=sys.stderr)
         return 2
+    prepare(args.json)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="andante-overhead-")))
         harness = built(args.harness, folder)

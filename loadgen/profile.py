@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from loadgen.arguments import count
 from loadgen.stage import MODEL, built, gateway, mock_engine
 
 # The innermost frame that matches tells the component; native code below it (socket calls, parsers) counts for it.
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of `python -m loadgen profile`."""
     parser.add_argument("--harness", type=Path, required=True, metavar="DIR", help="the overhead harness")
     parser.add_argument("--pace", choices=("machine", "reading"), default="machine", help="default: %(default)s")
-    parser.add_argument("--duration", type=int, default=20, help="seconds sampled (default: %(default)s)")
+    parser.add_argument("--duration", type=count, default=20, help="seconds sampled (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:

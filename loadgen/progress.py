@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from loadgen.connections import clock
@@ -12,6 +13,37 @@ from loadgen.sender import Sender
 EVERY_S: Final = 1.0
 RECENT: Final = 200
 """So many of the last jobs make the averages that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an attack, or one process's part of it, stands: requests planned, sent, and open, and jobs that have ended.
+
+    `recent` are the last of them, at most `RECENT`.
+    """
+
+    planned: int = 0
+    sent: int = 0
+    open: int = 0
+    done: int = 0
+    recent: Sequence[JobRecord] = ()
+
+    @classmethod
+    def of(cls, sender: Sender) -> "Standing":
+        """At this moment."""
+        records = sender.outcome.records
+        return cls(len(sender.attack.requests), sender.sent, sender.open, len(records), records[-RECENT:])
+
+    def plus(self, other: "Standing") -> "Standing":
+        """Both parts together."""
+        recent = sorted([*self.recent, *other.recent], key=lambda record: record.ended_s or 0.0)
+        return Standing(
+            self.planned + other.planned,
+            self.sent + other.sent,
+            self.open + other.open,
+            self.done + other.done,
+            recent[-RECENT:],
+        )
 
 
 class Progress:
@@ -28,33 +60,38 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        sys.stderr.write("\n")
+        show(f"{lines(self._senders)}\n")
 
     def _tick(self) -> None:
-        sys.stderr.write(f"\r\x1b[K{lines(self._senders)}")
-        sys.stderr.flush()
+        show(lines(self._senders))
         self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._tick)
+
+
+def show(text: str) -> None:
+    """In place of the line before."""
+    sys.stderr.write(f"\r\x1b[K{text}")
+    sys.stderr.flush()
 
 
 def lines(senders: Mapping[str, Sender]) -> str:
     """All about one attack; of several, side by side, what differs."""
     first, *others = senders.values()
+    now_s = clock() - first.start
     if not others:
-        return line(first)
+        return line(now_s, Standing.of(first))
     parts = (f"{name}: open {each.open}{_recent(each.outcome.records[-RECENT:])}" for name, each in senders.items())
-    return "  |  ".join([f"{max(0.0, clock() - first.start):5.0f} s", *parts])
+    return "  |  ".join([f"{max(0.0, now_s):5.0f} s", *parts])
 
 
-def line(sender: Sender) -> str:
-    """Time, counts, and what the last jobs were like."""
-    records = sender.outcome.records
-    bad = sum(record.outcome in ("failed", "rejected") for record in records[-RECENT:])
-    now_s, planned = max(0.0, clock() - sender.start), len(sender.attack.requests)
-    text = f"{now_s:6.0f} s  sent {sender.sent}/{planned}  open {sender.open}"
-    return f"{text}  done {len(records)}{_recent(records[-RECENT:])}  bad lately {bad}"
+def line(now_s: float, standing: Standing) -> str:
+    """Time since the start, counts, and what the last jobs were like."""
+    recent = standing.recent
+    bad = sum(record.outcome in ("failed", "rejected") for record in recent)
+    text = f"{max(0.0, now_s):6.0f} s  sent {standing.sent}/{standing.planned}  open {standing.open}"
+    return f"{text}  done {standing.done}{_recent(recent)}  bad lately {bad}"
 
 
-def _recent(records: list[JobRecord]) -> str:
+def _recent(records: Sequence[JobRecord]) -> str:
     if not records:
         return ""
     ttft = sorted(r.first_token_s - r.arrived_s for r in records if r.first_token_s is not None)

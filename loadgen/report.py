@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen import plot, tables
+from loadgen.outputs import prepare, prepare_folder
 from loadgen.page import page
 from loadgen.records import JobRecord, RecordError, read_records
 from loadgen.vllm_shape import vllm_result
@@ -40,6 +41,8 @@ def run_report(args: argparse.Namespace) -> int:
     except (tables.ResultError, RecordError, OSError) as problem:
         print(f"report: {problem}", file=sys.stderr)
         return 1
+    prepare(args.html, args.vllm)
+    prepare_folder(args.figures)
     rows = tables.side_by_side(policies)
     print(tables.markdown(rows) if args.markdown else tables.terminal(rows))
     figures = figures_of(policies, records)
@@ -125,7 +128,7 @@ def _split(word: str) -> tuple[str, Path]:
 
 
 def write_figures(folder: Path, figures: Mapping[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    """Each as SVG and PNG in a folder that is there, named by what it shows."""
     for caption, figure in figures.items():
         name = "-".join("".join(c if c.isalnum() else " " for c in caption.lower()).split())
         plot.save(figure, folder / f"{name}.svg")

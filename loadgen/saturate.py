@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from loadgen import attack, simulate
+from loadgen.arguments import natural, positive
 from loadgen.connections import TargetError
 from loadgen.keys import NoKeys
 from loadgen.live_figures import live_figures
+from loadgen.outputs import prepare
 from loadgen.plot import qoe_against_load, save
 from loadgen.saturation import Goal, GoalError, Saturation, readers, saturate
 from loadgen.sender import Attack
+from loadgen.shared_attack import PartError
 from loadgen.simulator.setup import Setup
 from loadgen.simulator.world import World
 from loadgen.tables import side_by_side, terminal
@@ -32,12 +35,12 @@ Serve = Callable[[Workload], Mapping[str, Any]]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `saturate`: that of `attack` or of `simulate`, a goal and bounds."""
-    attack.add_arguments(parser, required=False)
+    attack.add_sending_arguments(parser, required=False)
     simulate.add_setup_arguments(parser, policies="fcfs,fair_qoe", engine=None)
     parser.add_argument("--goal", default="avg_qoe>=0.95", metavar="MEASURE>=VALUE", help="or <=; any figure of a run")
-    parser.add_argument("--low", type=float, default=0.25, metavar="X", help="begin at X times the workload (0.25)")
-    parser.add_argument("--high", type=float, default=16.0, metavar="X", help="never more than X times (16)")
-    parser.add_argument("--steps", type=int, default=4, metavar="N", help="halvings of the last interval (4)")
+    parser.add_argument("--low", type=positive, default=0.25, metavar="X", help="begin at X times the workload (0.25)")
+    parser.add_argument("--high", type=positive, default=16.0, metavar="X", help="never more than X times (16)")
+    parser.add_argument("--steps", type=natural, default=4, metavar="N", help="halvings of the last interval (4)")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the curves")
 
 
@@ -45,13 +48,15 @@ def run(args: argparse.Namespace) -> int:
     """Search, print what was found, write the curves; 1 with a reason if it cannot be done, 2 if even --low missed."""
     try:
         goal = Goal.of(args.goal)
-        attack.check_outputs(args.json, args.svg)
+        if args.low > args.high:
+            raise ValueError("--low is above --high")
+        prepare(args.json, args.svg)
         workload = workload_from(args)
         with servers(args, workload) as found:
             searches = [Search(name, goal, partial(workload_at, args), serve) for name, serve in found.items()]
             for search in searches:
                 search.run(low=args.low, high=args.high, steps=args.steps)
-    except (WorkloadError, NoKeys, TargetError, GoalError, ValueError) as problem:
+    except (WorkloadError, NoKeys, TargetError, PartError, GoalError, ValueError) as problem:
         print(f"saturate: {problem}", file=sys.stderr)
         return 1
     write(args, workload, goal, searches)

@@ -17,7 +17,9 @@ from gateway.core.qoe import Delivery
 from gateway.core.tuning import Tuning
 from gateway.emulator.profiles import PROFILES, Profile
 from loadgen import plot, report
+from loadgen.arguments import count, not_negative, not_negative_or_inf, positive
 from loadgen.measures import summarise
+from loadgen.outputs import prepare, prepare_folder
 from loadgen.page import page
 from loadgen.records import JobRecord, write_records
 from loadgen.simulator.oracles import RULES, find_rule
@@ -51,11 +53,13 @@ def add_setup_arguments(parser: argparse.ArgumentParser, *, policies: str, engin
         metavar="PROFILE[:SEATS][xN]",
         help=f"N engines (1) of {', '.join(PROFILES)}; SEATS answers at once, where not the profile's own",
     )
-    parser.add_argument("--gateways", type=int, default=1, metavar="G", help="gateways that share the engines (1)")
-    parser.add_argument("--staleness-s", type=float, default=0.05, metavar="S", help="how late they hear of each other")
-    parser.add_argument("--slack-s", type=float, metavar="S", help="fair_qoe's knob")
-    parser.add_argument("--tick-s", type=float, metavar="S", help="how often a contended pool decides again")
-    parser.add_argument("--horizon-s", type=float, metavar="S", help="how far ahead a gain looks")
+    parser.add_argument("--gateways", type=count, default=1, metavar="G", help="gateways that share the engines (1)")
+    parser.add_argument(
+        "--staleness-s", type=not_negative, default=0.05, metavar="S", help="how late they hear of each other"
+    )
+    parser.add_argument("--slack-s", type=not_negative_or_inf, metavar="S", help="fair_qoe's knob")
+    parser.add_argument("--tick-s", type=positive, metavar="S", help="how often a contended pool decides again")
+    parser.add_argument("--horizon-s", type=positive, metavar="S", help="how far ahead a gain looks")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     except (WorkloadError, ValueError) as problem:
         print(f"simulate: {problem}", file=sys.stderr)
         return 1
+    prepare(args.json, args.records, args.html)
+    prepare_folder(args.figures)
     figures: dict[str, dict[str, Any]] = {}
     records: dict[str, list[JobRecord]] = {}
     drawn: dict[str, Any] = {}
@@ -134,8 +140,6 @@ def engines_of(text: str) -> tuple[Profile, ...]:
 
 def setup_of(args: argparse.Namespace, policy: str) -> Setup:
     """What the command line asks for. ValueError for what cannot be."""
-    if args.gateways < 1:
-        raise ValueError("--gateways must be at least 1")
     given = {name: getattr(args, name) for name in ("slack_s", "tick_s", "horizon_s")}
     known = {name: value for name, value in given.items() if value is not None}
     # An engine's memory is counted as it fills: the emulator preempts by itself where a policy lets it run over.

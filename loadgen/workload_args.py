@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from loadgen.arguments import count, not_negative, positive, whole
 from loadgen.paces import PaceError
 from loadgen.scenarios import Parameter, ScenarioError, load_scenario, scenarios
 from loadgen.traces import TraceError, bundled, load_trace
@@ -24,12 +25,12 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pace", metavar="SPEC", help="reading[:TTFT], listening[:TTFT], machine, media, mixed, RATE, TTFT:RATE"
     )
-    parser.add_argument("--rate-scale", type=float, default=1.0, metavar="X", help="X times the load")
-    parser.add_argument("--seed", type=int, metavar="N", help="of everything that is drawn (a scenario's own; 0)")
+    parser.add_argument("--rate-scale", type=positive, default=1.0, metavar="X", help="X times the load")
+    parser.add_argument("--seed", type=whole, metavar="N", help="of everything that is drawn (a scenario's own; 0)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a scenario's parameter")
-    parser.add_argument("--start-s", type=float, default=0.0, metavar="S", help="a trace from this time on")
-    parser.add_argument("--duration-s", type=float, metavar="S", help="only so much of a trace")
-    parser.add_argument("--clients-every", type=int, default=1, metavar="K", help="every K-th client of a trace")
+    parser.add_argument("--start-s", type=not_negative, default=0.0, metavar="S", help="a trace from this time on")
+    parser.add_argument("--duration-s", type=positive, metavar="S", help="only so much of a trace")
+    parser.add_argument("--clients-every", type=count, default=1, metavar="K", help="every K-th client of a trace")
 
 
 def workload_from(args: argparse.Namespace) -> Workload:

@@ -32,6 +32,7 @@ from loadgen.progress import Progress
 from loadgen.records import JobRecord
 from loadgen.scenarios import load_scenario
 from loadgen.sender import Attack, Outcome, Sender
+from loadgen.shared_attack import START_S
 from loadgen.simulator.oracles import find_rule
 from loadgen.simulator.setup import Setup
 from loadgen.simulator.world import World
@@ -134,7 +135,7 @@ def _attack(each: House, workload: Workload, keys: Mapping[str, str]) -> Attack:
 
 
 async def _together(attacks: Mapping[str, Attack]) -> dict[str, Outcome]:
-    start = clock() + attack.START_S
+    start = clock() + START_S
     senders = {name: Sender(each, start) for name, each in attacks.items()}
     with Progress(senders):
         outcomes = await asyncio.gather(*(run_loop(sender) for sender in senders.values()))

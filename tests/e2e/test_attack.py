@@ -2,15 +2,19 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
+from loadgen.attack import INTERRUPTED
 from loadgen.records import JobRecord, read_records
 from tests.support.processes import python
 from tests.support.servers import MODEL, Emulators, Engine, Gateways
+from tests.support.terminal import Terminal
 
 ADMIN = "an-admin-key-for-a-test"
 SCENARIO = """
@@ -88,6 +92,36 @@ def test_a_bare_engine_by_two_processes(emulator: Emulators, tmp_path: Path) -> 
     assert [record.index for record in records] == list(range(len(records)))
     assert result["policies"]["live"]["tokens_counted_by"] == {"usage": len(records)}
     assert {record.outcome for record in records} == {"finished"}
+
+
+def test_progress_of_several_processes_is_the_sum(emulator: Emulators, tmp_path: Path) -> None:
+    """On a terminal, which sees all that they sent and none of them alone."""
+    engine = emulator()
+    (tmp_path / "few.toml").write_text(SCENARIO)
+    words = ("--scenario", str(tmp_path / "few.toml"), "--target", engine.url, "--model", engine.model)
+    with Terminal([*python("loadgen", "attack", *words), "--processes", "3", "--json", str(tmp_path / "o")]) as shown:
+        text = shown.until_closed()
+    jobs = json.loads((tmp_path / "o").read_text())["policies"]["live"]["jobs"]
+
+    assert shown.status == 0
+    assert re.findall(r"sent (\d+)/(\d+)", text)[-1] == (str(jobs), str(jobs))
+
+
+@pytest.mark.parametrize("processes", ["1", "3"])
+def test_ctrl_c_gives_the_figures_of_what_was_sent(emulator: Emulators, tmp_path: Path, processes: str) -> None:
+    """Of one process and of several, where everybody in the terminal gets the signal."""
+    engine = emulator()
+    (tmp_path / "few.toml").write_text(SCENARIO.replace("length_s = 2", "length_s = 600"))
+    words = ("--scenario", str(tmp_path / "few.toml"), "--target", engine.url, "--model", engine.model)
+    with Terminal([*python("loadgen", "attack", *words), "--processes", processes]) as shown:
+        shown.until(r"sent [1-9]\d*/")
+        shown.type(b"\x03")
+        text = shown.until_closed()
+
+    assert shown.status == INTERRUPTED
+    assert "average QoE" in text
+    assert re.search(r"interrupted: the figures are of the \d+ of \d+ requests that were sent", text)
+    assert "Traceback" not in text
 
 
 def test_a_real_vllm(vllm_server: Engine, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The small parts of an attack: prompts of a length, keys, the command line's workload, the progress line."""
 
 import argparse
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from loadgen.connections import clock
 from loadgen.keys import NoKeys, keys_from, made_keys
 from loadgen.live_figures import Objectives
 from loadgen.live_job import Asking
-from loadgen.progress import line
+from loadgen.progress import Standing, line
 from loadgen.prompts import PROBES, WORDS, Calibration, prompt
 from loadgen.sender import Attack, Outcome, Sender
 from loadgen.workload import Request, Workload
@@ -96,8 +95,8 @@ def test_a_mistake_there_is_one_line(words: tuple[str, ...], said: str, capsys: 
     ("words", "said"),
     [
         (("--target", "http://h:99999"), "is no address"),
-        (("--target", "http://h", "--json", "no/such/folder/out.json"), "cannot be written"),
-        (("--target", "http://h", "--records", "no/such/folder/jobs.csv"), "cannot be written"),
+        (("--target", "http://h", "--json", "/dev/null/out.json"), "cannot be made"),
+        (("--target", "http://h", "--records", "/dev"), "it is a folder"),
     ],
 )
 def test_what_would_fail_later_is_said_first(
@@ -159,8 +158,7 @@ async def test_the_progress_line() -> None:
     """Counts, and how the last jobs were."""
     loop = Sender(Attack("http://127.0.0.1:1", Asking("m"), (), {}), clock())
     loop.outcome.records += [job("a", 0, 0.5, 3, qoe=0.5), lost()]
-    text = line(loop)
-    await asyncio.sleep(0)
+    text = line(2.0, Standing.of(loop))
 
     assert "done 2" in text
     assert "TTFT 0.50 s  QoE 0.250  bad lately 1" in text
