@@ -9,7 +9,6 @@ import asyncio
 import multiprocessing
 import multiprocessing.resource_tracker
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection as Pipe
@@ -40,11 +39,11 @@ def perform_shared(attack: Attack, processes: int, live: bool) -> Outcome:
             shown_at = clock()
             while not meeting.over:
                 meeting.hear(max(0.0, shown_at + EVERY_S - clock()))
-                if live and (meeting.over or clock() >= shown_at + EVERY_S):
+                if live and clock() >= shown_at + EVERY_S:
                     shown_at = clock()
                     show(line(meeting.since_start(shown_at), meeting.standing))
         if live:
-            sys.stderr.write("\n")
+            show(f"{line(meeting.since_start(clock()), meeting.standing)}\n")
         return meeting.outcome()
 
 
