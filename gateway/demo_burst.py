@@ -26,8 +26,8 @@ AGAIN_S: Final = 5.0
 
 
 def available() -> bool:
-    """Whether the load generator is installed."""
-    return find_spec("loadgen") is not None
+    """Whether the load generator is installed, with what it needs."""
+    return all(find_spec(name) is not None for name in ("loadgen", "numpy", "matplotlib"))
 
 
 def model(policy: str) -> str:

@@ -57,6 +57,7 @@ def summarise(records: Sequence[JobRecord], gap: float | None = None, plan_ms: S
         "plan_ms_p50": percentile(np.array(plan_ms), 50),
         "plan_ms_p99": percentile(np.array(plan_ms), 99),
         "jain": jain(table),
+        "unserved_share": _mean(np.array([record.outcome in ("failed", "rejected") for record in records])),
         "outcomes": dict(Counter(record.outcome for record in records)),
         "errors": dict(Counter(record.error for record in records if record.error)),
         "ttft_mean_by_client_s": _by_client(started),

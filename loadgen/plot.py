@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from gateway.core.pace import Pace
 from gateway.core.qoe import Away, Delivery, shown_times
@@ -77,7 +78,8 @@ def ttft_by_tenant(runs: Mapping[str, Sequence[JobRecord]]) -> Figure:
     """Mean time to the first token of each tenant, a bar for each run; of many tenants those with most jobs."""
     counts = Counter(record.client for records in runs.values() for record in records)
     tenants = sorted((name for name, _ in counts.most_common(MOST_BARS)), key=_natural)
-    figure, axes = _axes("", "mean time to first token (s)")
+    chosen = f"the {MOST_BARS} of {len(counts)} tenants with most jobs" if len(counts) > MOST_BARS else ""
+    figure, axes = _axes(chosen, "mean time to first token (s)")
     width = 0.8 / max(1, len(runs))
     for number, (name, records) in enumerate(runs.items()):
         waits: dict[str, list[float]] = {}
@@ -114,6 +116,8 @@ def ttft_distribution(runs: Mapping[str, Sequence[JobRecord]]) -> Figure:
         axes.step(np.maximum(times, 0.01), shares, where="post", label=name, **_look(number))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_ylim(0, 1.03)
     _legend(axes)
     return figure

@@ -148,7 +148,7 @@ class Search:
         kept, missed = self.found.kept, self.found.missed
         if kept is None:
             return f"{self.name}: {goal} does not even hold at {min(self.readers.values()):.1f} readers at once"
-        beyond = "no more was tried" if missed is None else f"missed at {self.readers[missed]:.1f}"
+        beyond = "no more was tried: see --high" if missed is None else f"missed at {self.readers[missed]:.1f}"
         return f"{self.name}: {goal} holds up to {self.readers[kept]:.1f} readers at once ({beyond})"
 
 

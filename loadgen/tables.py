@@ -12,6 +12,7 @@ from typing import Any, Final
 
 ROWS: Final[Sequence[tuple[str, str, str]]] = (
     ("jobs", "jobs", ",.0f"),
+    ("unserved_share", "failed or rejected", ".1%"),
     ("avg_qoe", "average QoE", ".3f"),
     ("p10_qoe", "10th percentile QoE", ".3f"),
     ("perfect_share", "share of QoE >= 0.95", ".1%"),

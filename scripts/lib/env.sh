@@ -27,9 +27,9 @@ fingerprint() {
         (os.getcwd(), [open(name, "rb").read() for name in sys.argv[1:]])).encode()).hexdigest())' "$@"
 }
 
-# ready_env run|dev: .venv holds the project (editable) and what it needs; dev adds the tools and serves both.
+# ready_env run|dev: .venv holds the project (editable) and what it needs, for the load generator too; dev adds the tools and serves both.
 ready_env() {
-    local kind=$1 target=. now
+    local kind=$1 target='.[load]' now
     now=$(fingerprint pyproject.toml constraints.txt)
     grep -qsx "$now" ".venv/.done-$kind" .venv/.done-dev && return
     [[ $kind == dev ]] && target='.[dev]'

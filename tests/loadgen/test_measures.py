@@ -63,6 +63,7 @@ def test_quality_counts_every_job() -> None:
     assert summary["p10_qoe"] == pytest.approx(0.81)
     assert (summary["perfect_share"], summary["perfect_share_99"]) == (0.8, 0.8)
     assert summary["outcomes"] == {"finished": 9, "rejected": 1}
+    assert summary["unserved_share"] == pytest.approx(0.1)
 
 
 def test_times_to_the_first_token() -> None:

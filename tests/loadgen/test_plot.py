@@ -52,6 +52,23 @@ def test_tenants_stand_as_people_count() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "m", "m2", "m12"]
 
 
+def test_tenants_that_are_left_out_are_told() -> None:
+    """Bars for those with most jobs, of how many; nothing to tell of few."""
+    many = plot.ttft_by_tenant({"fcfs": [job(f"c{k}") for k in range(20)]}).axes[0]
+    few = plot.ttft_by_tenant({"fcfs": [job("a"), job("b")]}).axes[0]
+
+    assert (many.get_xlabel(), few.get_xlabel()) == ("the 12 of 20 tenants with most jobs", "")
+
+
+def test_a_short_axis_of_times_has_plain_numbers() -> None:
+    """Within one decade too, where only small marks are."""
+    figure = plot.ttft_distribution({"fcfs": [job("a", 0, 0.02), job("a", 0, 0.06)]})
+    axes = figure.axes[0]
+    figure.draw_without_rendering()
+
+    assert {"0.02", "0.05"} <= {label.get_text() for label in axes.get_xticklabels(minor=True)}
+
+
 def test_a_tenants_wait_is_a_bar() -> None:
     """Mean over its jobs in each run; no bar's height for a tenant that never got a token."""
     runs = {"fcfs": [job("a", 0, 2), job("a", 0, 4), job("b", 0, 9)], "vtc": [job("a", 0, 1), lost("b")]}

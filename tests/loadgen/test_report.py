@@ -67,6 +67,7 @@ def test_a_page_needs_no_other_file(result: Path, tmp_path: Path) -> None:
 
     Reader().feed(text)
 
+    assert "quality of experience: 1 for a reader who never waited" in text
     assert len(sources) == 5
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
 
