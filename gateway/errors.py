@@ -29,6 +29,7 @@
         +-- EngineRefused
         +-- EngineBusy
         +-- EngineFailed
+            +-- EngineUnreachable
 
 The classes say what happened; the one table from class to HTTP status is `gateway/api/errors.py`. `code` is the
 machine-readable reason that clients see. Messages are written for the client: they name no key, engine or path.
@@ -227,3 +228,7 @@ class EngineFailed(EngineError):
     """The engine cannot be reached, broke the connection, answered garbage or fell silent."""
 
     code = "engine_failed"
+
+
+class EngineUnreachable(EngineFailed):
+    """No connection to the engine can be made: nothing else will reach it either until a probe does."""

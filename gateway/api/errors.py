@@ -44,6 +44,7 @@ STATUS: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = MappingProx
 OWN_WORDS: Final[Mapping[type[errors.GatewayError], str]] = MappingProxyType(
     {
         errors.EngineFailed: "The engine failed while working on the request.",
+        errors.EngineUnreachable: "The engine failed while working on the request.",
         errors.EngineBusy: "All engines for this model are busy.",
         errors.EngineError: "The engine failed while working on the request.",
     }

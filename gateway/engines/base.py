@@ -164,7 +164,8 @@ class Engine(Protocol):
     async def start(self, request: LegRequest, sink: LegSink) -> Leg:
         """Send the request, or go on from its transcript; output goes to the sink.
 
-        EngineFailed when the engine cannot be reached.
+        EngineUnreachable when the engine cannot be reached; another EngineError when it answers, but this leg cannot
+        be begun there.
         """
 
     async def probe(self) -> EngineFacts:

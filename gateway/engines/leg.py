@@ -59,7 +59,7 @@ class HttpLeg:
         self._collected = bytearray()
 
     async def start(self, *, fresh: bool = False) -> None:
-        """Send the request. EngineFailed when the engine cannot be reached."""
+        """Send the request. EngineUnreachable when the engine cannot be reached."""
         connection = await self._channel.connection(fresh=fresh)
         if self._over:
             self._channel.give_back(connection)

@@ -23,7 +23,7 @@ from gateway.engines.rewriting import RewritingRelay
 from gateway.engines.textual import continues_text
 from gateway.engines.transcript import Transcript
 from gateway.engines.wire import Channel
-from gateway.errors import EngineFailed
+from gateway.errors import EngineFailed, EngineUnreachable
 
 PROBE_TIMEOUT_S = 5.0  # a server at work on starved cores has been seen to need more than two
 
@@ -143,18 +143,20 @@ class OpenAIEngine:
         return body
 
     async def _post_json(self, path: str, body: Mapping[str, Any]) -> Any:
-        """POST JSON, get JSON. EngineFailed on any trouble."""
+        """POST JSON, get JSON. EngineFailed on any trouble, EngineUnreachable where nobody is there."""
         try:
             return msgspec.json.decode((await self._post(path, body)).content)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise EngineFailed(f"The engine's {path} is not JSON.") from error
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> httpx2.Response:
-        """POST JSON. EngineFailed on any trouble."""
+        """POST JSON. EngineFailed on any trouble, EngineUnreachable where nobody is there."""
         headers = {"content-type": "application/json"}
         try:
             response = await self._http.post(path, content=msgspec.json.encode(body), headers=headers)
             response.raise_for_status()
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise EngineUnreachable(f"The engine cannot be reached: {type(error).__name__}.") from error
         except httpx2.HTTPError as error:
             raise EngineFailed(f"The engine's {path} does not answer: {type(error).__name__}.") from error
         return response

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
-from gateway.errors import EngineBusy, EngineFailed
+from gateway.errors import EngineBusy, EngineUnreachable
 
 MAX_IDLE: Final = 256
 # No fault of the engine's: too many open files, no buffers, no ports.
@@ -194,7 +194,7 @@ class Channel:
         return head.encode("latin-1") + self._authorization + b"\r\n" + body
 
     async def connection(self, *, fresh: bool = False) -> Connection:
-        """An idle connection, or a new one. EngineFailed when the engine cannot be reached in time."""
+        """An idle connection, or a new one. EngineUnreachable when the engine cannot be reached in time."""
         while self._idle and not fresh:
             connection = self._idle.pop()
             if connection.usable:
@@ -206,7 +206,9 @@ class Channel:
         except OSError as error:  # a TimeoutError is one
             if error.errno in OUR_SHORTAGE:
                 raise EngineBusy(f"The gateway has no socket left for the engine: {error.strerror}.") from error
-            raise EngineFailed(f"The engine cannot be reached: {error.strerror or type(error).__name__}.") from error
+            raise EngineUnreachable(
+                f"The engine cannot be reached: {error.strerror or type(error).__name__}."
+            ) from error
         self._open.add(connection)
         return connection
 

@@ -8,7 +8,7 @@ from typing import Final
 from gateway.clock import Clock
 from gateway.core.events import LegEnded
 from gateway.engines.base import Engine, LegRequest
-from gateway.errors import EngineBusy, EngineError, EngineFailed
+from gateway.errors import EngineBusy, EngineError, EngineFailed, EngineUnreachable
 from gateway.runtime.accounting import leg_end, observe
 from gateway.runtime.instrument import Instrument
 from gateway.runtime.pool import Pool
@@ -81,10 +81,10 @@ class Legs:
         number, engine_id = stream.legs, engine.settings.id
         try:
             leg = await engine.start(request, stream)
-        except EngineFailed as error:
+        except EngineUnreachable as error:
             pool.unreachable(engine_id, lambda: self._changed(pool))
             failure: EngineError = error
-        except EngineBusy as error:
+        except EngineError as error:  # it is there, but this leg cannot be begun
             failure = error
         except Exception as error:  # noqa: BLE001 - the task's edge: a bug in an adapter must not leave a client waiting
             self._instrument.leg_failed(pool.settings.model, engine_id, "internal_error", repr(error))

@@ -29,12 +29,13 @@ class Protocol:
         return [path for path, _ in self.asked]
 
 
-Route = Callable[[str, Json], bytes | list[bytes]]
+Route = Callable[[str, Json], bytes | list[bytes] | int]
 
 
 @asynccontextmanager
 async def serving(route: Route) -> AsyncIterator[Protocol]:
-    """`route` answers a path and a body: bytes are a whole answer, a list is a stream of events."""
+    """`route` answers a path and a body: bytes are a whole answer, a list is a stream of events, a number is
+    the status of a refusal."""
     protocol = Protocol()
 
     async def script(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,6 +45,9 @@ async def serving(route: Route) -> AsyncIterator[Protocol]:
             body = json.loads(raw) if raw else {}
             protocol.asked.append((path, body))
             answer = route(path, body)
+            if isinstance(answer, int):
+                writer.write(sized(b'{"error": "no"}', answer))
+                continue
             if isinstance(answer, bytes):
                 kind = "text/plain" if path == "/metrics" else "application/json"
                 writer.write(sized(answer, kind=kind))

@@ -13,9 +13,11 @@ from gateway.engines.openai import OpenAIEngine
 from gateway.engines.sglang import SglangEngine
 from gateway.engines.tgi import TgiEngine
 from gateway.engines.transcript import Transcript
-from gateway.errors import EngineFailed
+from gateway.errors import EngineFailed, EngineUnreachable
 from tests.engines.protocols import ENCODE, LANGUAGE, Json, chat_ids, event, openai_stream, pieces, serving
+from tests.engines.scripted import Sink
 from tests.engines.test_continuing import run
+from tests.support.ports import unused_port
 from tests.support.waiting import eventually
 
 MODEL = "m"
@@ -148,6 +150,25 @@ async def test_tgi() -> None:
         async with adapter(TgiEngine(EngineSettings("e", server.url, "tgi", "another"))) as other:
             with pytest.raises(EngineFailed):
                 await other.probe()
+
+
+@pytest.mark.parametrize("answer", [b'{"templated_text": 5}', b"[]", b"nonsense", 404, 500])
+async def test_a_tgi_that_does_not_render_the_prompt(answer: bytes | int) -> None:
+    """The leg cannot be begun, and says why; only an engine that nobody reaches is called so."""
+
+    def broken(path: str, body: Json) -> bytes | list[bytes] | int:
+        return answer if path == "/chat_tokenize" else tgi(path, body)
+
+    transcript = Transcript()
+    transcript.add_text("A", 1)
+    request = LegRequest("x", Endpoint.CHAT, CHAT, True, transcript=transcript)
+    async with serving(broken) as server, adapter(TgiEngine(settings("tgi", server.url))) as engine:
+        with pytest.raises(EngineFailed, match="/chat_tokenize") as found:
+            await engine.start(request, Sink())
+        assert not isinstance(found.value, EngineUnreachable)
+    async with adapter(TgiEngine(settings("tgi", f"http://127.0.0.1:{unused_port()}"))) as engine:
+        with pytest.raises(EngineUnreachable):
+            await engine.start(request, Sink())
 
 
 # ---- llama.cpp

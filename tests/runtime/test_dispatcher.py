@@ -10,6 +10,7 @@ from gateway.errors import (
     EngineError,
     EngineFailed,
     EngineRefused,
+    EngineUnreachable,
     ModelNotFound,
     NoEngineReady,
     QueueTimeout,
@@ -142,7 +143,7 @@ async def test_an_engine_that_cannot_be_reached_is_down_at_once() -> None:
     """The job goes to another one, the next job does not even try, and a good probe brings the engine back."""
     async with house(FakeEngine("a"), FakeEngine("b")) as made:
         first, second = made.engines
-        first.failure, first.facts = EngineFailed("refused"), EngineFailed("refused")
+        first.failure, first.facts = EngineUnreachable("refused"), EngineFailed("refused")
         jobs = [made.submit()]
         await made.leg(engine=1)
         jobs.append(made.submit())

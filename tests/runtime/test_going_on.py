@@ -145,6 +145,24 @@ async def test_a_broken_stream_goes_on_elsewhere(error: EngineError) -> None:
         assert job.produced == 3
 
 
+@pytest.mark.parametrize("error", [EngineFailed("no prompt"), EngineRefused("odd", status=400)])
+async def test_a_leg_that_cannot_be_begun_is_no_dead_engine(error: EngineError) -> None:
+    """It answers, but not what the rest of an answer needs: that leg is over and goes elsewhere, the engine stays."""
+    first, second = engines("a", "b")
+    async with house(first, second) as made:
+        job = made.submit()
+        leg = await made.leg()
+        leg.token()
+        second.failure = error
+        leg.sink.failed(EngineFailed("broken"))
+        again = await made.leg(number=1)
+        again.sink.completed()
+
+        assert await ended(job) is None
+        assert (second.asked, made.watcher.failures[1:]) == (1, [("b", error.code)])
+        assert ("b", EngineState.DOWN) not in made.watcher.states
+
+
 async def test_an_engine_that_cannot_go_on_is_passed_over() -> None:
     """It is of another kind: the stream finds the one that can."""
     able, unable, other = engines("a", "b", "c")
