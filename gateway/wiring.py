@@ -127,7 +127,6 @@ async def _serve_on(
     dispatcher = build_dispatcher(config, seen.clock, instrument)
     services, engines = build_services(config, dispatcher, seen, instrument, burst)
     app = create_app(config.server, services, WEB_ROOT)
-
     drain = partial(_drain, dispatcher, engines, config.server.drain_s, logger)
     # What exists now lives as long as the process: the collector need not look at it again.
     gc.collect()
@@ -161,6 +160,7 @@ def build_services(
         clock=clock,
         render_metrics=seen.metrics.render,
         logger=seen.logger,
+        keys_known=lambda: shared is None or shared.keys.met,
         anonymous=None if config.auth.required else ApiKey("anonymous", "anonymous", "anonymous", created_at=0.0),
         extra_routers=admin_routers(config.auth.admin_key, keys, clock, dispatcher, make_engine, burst),
         background=() if shared is None or engines is None else (*shared.background, engines.run),

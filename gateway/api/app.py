@@ -42,8 +42,9 @@ ALLOWED: Final = ("authorization", "content-type", "last-event-id", "x-api-key",
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the application serves. `anonymous` is who a caller without a key is; None: keys are required. `background`
-    runs beside the application, each for ever, from before the first request."""
+    """What the application serves. `keys_known`: no key that another gateway made is missing. `anonymous` is who a
+    caller without a key is; None: keys are required. `background` runs beside the application, each for ever, from
+    before the first request."""
 
     dispatcher: Dispatcher
     desk: Desk
@@ -52,6 +53,7 @@ class Services:
     clock: Clock
     render_metrics: Callable[[], bytes]
     logger: logging.Logger
+    keys_known: Callable[[], bool] = lambda: True
     anonymous: ApiKey | None = None
     extra_routers: Sequence[APIRouter] = ()
     background: Sequence[Callable[[], Coroutine[None, None, None]]] = ()
@@ -86,7 +88,7 @@ def _include(app: FastAPI, settings: Server, services: Services) -> None:
         services.admission, dispatcher, desk, caller, head_timeout_s=settings.head_timeout_s
     )
     models = models_router(dispatcher, caller, started=int(services.clock.wall()))
-    health = health_router(dispatcher, services.render_metrics)
+    health = health_router(dispatcher, services.render_metrics, services.keys_known)
     for router in (generation, streams_router(desk, caller), models, health, *services.extra_routers):
         app.include_router(router)
 

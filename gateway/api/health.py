@@ -11,7 +11,9 @@ from gateway.runtime.pool import engine_states
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def health_router(dispatcher: Dispatcher, render_metrics: Callable[[], bytes]) -> APIRouter:
+def health_router(
+    dispatcher: Dispatcher, render_metrics: Callable[[], bytes], keys_known: Callable[[], bool]
+) -> APIRouter:
     router = APIRouter(tags=["operations"])
 
     @router.get("/healthz")
@@ -21,13 +23,17 @@ def health_router(dispatcher: Dispatcher, render_metrics: Callable[[], bytes]) -
 
     @router.get("/readyz", responses={503: {"model": Readiness}})
     async def readyz(response: Response) -> Readiness:
-        """Requests can be served: not draining, at least one engine is ready, and no background task has met a bug."""
-        if not dispatcher.ready:
+        """Requests can be served: not draining, at least one engine is ready, the keys of all gateways have been known
+        here since the start, and no background task has met a bug."""
+        keys = keys_known()
+        ready = dispatcher.ready and keys
+        if not ready:
             response.status_code = 503
         states = engine_states(dispatcher.pools)
         return Readiness(
-            ready=dispatcher.ready,
+            ready=ready,
             draining=dispatcher.draining,
+            keys=keys,
             engines={model: dict(engines) for model, engines in states.items()},
         )
 

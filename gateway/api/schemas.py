@@ -142,8 +142,9 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """`engines` is the state of every engine by model."""
+    """`engines` is the state of every engine by model; `keys`: all keys are known that other gateways have made."""
 
     ready: bool
     draining: bool
+    keys: bool
     engines: dict[str, dict[str, str]]

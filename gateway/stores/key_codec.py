@@ -6,7 +6,7 @@ each other.
 """
 
 import hashlib
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -16,6 +16,29 @@ from gateway.stores.key_records import KeyRecord
 
 _PLAIN: Final = ("id", "name", "tenant", "created_at", "weight", "expires_at", "pace")
 _TIMES: Final = ("rotated_at", "previous_until", "revoked_at")
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+
+
+class _Fields(msgspec.Struct):
+    """What a record must have, so that every store can keep it."""
+
+    id: str
+    name: str
+    tenant: str
+    created_at: float
+    weight: float
+    expires_at: float | None
+    pace: str | dict[str, Any] | None
+    rotated_at: float | None
+    previous_until: float | None
+    revoked_at: float | None
+    models: tuple[str, ...] | None
+    limits: tuple[_Count | None, _Count | None, _Count | None]
+    digest: bytes
+    previous: bytes | None
+    version: _Count
 
 
 def packed(record: KeyRecord) -> bytes:
@@ -33,15 +56,13 @@ def packed(record: KeyRecord) -> bytes:
 
 
 def unpacked(data: bytes) -> KeyRecord:
-    """The inverse of `packed`. KeyError, TypeError or msgspec.DecodeError for anything else."""
-    fields = msgspec.msgpack.decode(data)
-    models = fields["models"]
+    """The inverse of `packed`. ValueError (msgspec.DecodeError is one) for anything else."""
+    found = msgspec.msgpack.decode(data, type=_Fields)
     key = ApiKey(
-        **{name: fields[name] for name in (*_PLAIN, *_TIMES)},
-        models=None if models is None else tuple(models),
-        limits=Limits(*fields["limits"]),
+        **{name: getattr(found, name) for name in (*_PLAIN, *_TIMES, "models")},
+        limits=Limits(*found.limits),
     )
-    return KeyRecord(key, fields["digest"], fields["previous"], fields["version"])
+    return KeyRecord(key, found.digest, found.previous, found.version)
 
 
 def stamp(record: KeyRecord) -> str:

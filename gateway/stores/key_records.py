@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -44,17 +44,20 @@ class KeyRecord:
 class RecordStore(KeyStore, Protocol):
     """A key store that can take part in a larger one: its records can be read and replaced as they are."""
 
-    def records(self) -> Iterable[KeyRecord]:
-        """All of them. Unavailable."""
+    def changes(self, after: int) -> tuple[int, Sequence[KeyRecord]]:
+        """What anybody, other processes too, has changed since the change of that number, and the last one's number.
+
+        0: all that is there. What has given way is not told. Unavailable.
+        """
 
     def record(self, key_id: str) -> KeyRecord | None:
         """One of them. Unavailable."""
 
-    def keep(self, record: KeyRecord) -> None:
-        """Keep a record that another gateway made, in place of ours. InvalidRequest if the store is full."""
+    def keep(self, records: Sequence[KeyRecord]) -> Sequence[KeyRecord]:
+        """Keep copies from other gateways where they are later than ours (`key_codec.stamp`), all at once.
 
-    def touched(self) -> bool:
-        """Whether another process has changed something since the last call."""
+        Those that do not fit, mostly for want of room, are the answer. Unavailable: none was kept.
+        """
 
 
 def new_key_id() -> str:

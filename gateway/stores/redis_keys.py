@@ -10,12 +10,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import msgspec
-
-from gateway.errors import InvalidRequest, Unavailable
+from gateway.errors import Unavailable
 from gateway.stores import key_codec
 from gateway.stores.base import ApiKey, IssuedKey, KeyChanges, NewKey
-from gateway.stores.key_records import MAX_KEYS, RecordStore
+from gateway.stores.key_records import MAX_KEYS, KeyRecord, RecordStore
 from gateway.stores.redis_commands import Call, Command, Script
 from gateway.stores.redis_link import RedisLink
 
@@ -40,6 +38,7 @@ class RedisKeyStore:
 
     def __init__(self, local: RecordStore, link: RedisLink, *, max_keys: int = MAX_KEYS) -> None:
         self.rejected = 0  # copies that could not be kept or read
+        self.met = False  # whether Redis and we have had the same keys once, since the start
         self._local = local
         self._link = link
         self._max_keys = max_keys
@@ -47,10 +46,12 @@ class RedisKeyStore:
         self._channel = link.key("keys", "all", "changed")
         self._stamps: dict[str, str] = {}
         self._unsent: set[str] = set()
-        self._seen = 0  # the number of the last change that we know
+        self._heard: list[bytes] = []  # copies that came just now
+        self._noted = 0  # the number of the last change in our store that we know
+        self._seen = 0  # and of the last one in Redis
         self._compared = False
         self._wake = asyncio.Event()
-        self._note_all()
+        self._note()
         link.listen(self)
         link.subscribe(self._channel, self._hear)
 
@@ -121,12 +122,12 @@ class RedisKeyStore:
             await self._link.wait()
             self._wake.clear()
             try:
-                if self._local.touched():
-                    self._note_all()
+                self._note()
                 if not self._compared:
                     await self._compare()
                 await self._send_on()
                 await self._catch_up()
+                self.met = self.met or self.settled
             except Unavailable:
                 self._compared = False
             try:
@@ -184,35 +185,56 @@ class RedisKeyStore:
     async def _take(self, names: Iterable[str]) -> None:
         wanted = list(names)
         for start in range(0, len(wanted), PAGE):
-            for data in await self._link.do("HMGET", self._names[0], *wanted[start : start + PAGE]):
-                if data is not None:
-                    self._hear(data)
+            found = await self._link.do("HMGET", self._names[0], *wanted[start : start + PAGE])
+            self._keep([data for data in found if data is not None])
 
     def _hear(self, data: bytes) -> None:
-        """A copy of a key, from whoever made it."""
+        """A message with a copy of a key, from whoever made it; kept with those that come at the same moment."""
+        if not self._heard:
+            asyncio.get_running_loop().call_soon(self._keep_heard)
+        self._heard.append(data)
+
+    def _keep_heard(self) -> None:
+        heard, self._heard = self._heard, []
         try:
-            record = key_codec.unpacked(data)
-            mark = key_codec.stamp(record)
-            if mark > self._stamps.get(record.key.id, ""):
-                self._local.keep(record)
-                self._stamps[record.key.id] = mark
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError, InvalidRequest, Unavailable):
+            self._keep(heard)
+        except Unavailable:
+            self._compared = False  # they are asked for again
+
+    def _keep(self, copies: Iterable[bytes]) -> None:
+        """What is later than ours, in one transaction of our store. Unavailable."""
+        later: dict[str, KeyRecord] = {}
+        marks: dict[str, str] = {}
+        for data in copies:
+            try:
+                record = key_codec.unpacked(data)
+                name, mark = record.key.id, key_codec.stamp(record)
+                if mark > marks.get(name, self._stamps.get(name, "")):
+                    later[name], marks[name] = record, mark
+            except ValueError:
+                self.rejected += 1
+        if not later:
+            return
+        for record in self._local.keep(list(later.values())):
             self.rejected += 1
+            del marks[record.key.id]
+        self._stamps.update(marks)
 
     def _changed(self, key_id: str) -> None:
         record = self._local.record(key_id)
         if record is not None:
             self._stamps[key_id] = key_codec.stamp(record)
             self._unsent.add(key_id)
-        if len(self._stamps) > 2 * self._max_keys:  # those of keys that gave way
-            self._note_all()
         self._wake.set()
 
-    def _note_all(self) -> None:
-        """What another process changed in our store counts as ours; what is not there any more is forgotten."""
-        before, self._stamps = self._stamps, {}
-        for record in self._local.records():
+    def _note(self) -> None:
+        """What another process changed in our store counts as ours. Unavailable."""
+        self._noted, records = self._local.changes(self._noted)
+        for record in records:
             name, mark = record.key.id, key_codec.stamp(record)
-            self._stamps[name] = mark
-            if before.get(name) != mark:
+            if self._stamps.get(name) != mark:
+                self._stamps[name] = mark
                 self._unsent.add(name)
+        if len(self._stamps) > 2 * self._max_keys:  # many are of keys that gave way
+            there = {record.key.id for record in self._local.changes(0)[1]}
+            self._stamps = {name: mark for name, mark in self._stamps.items() if name in there}

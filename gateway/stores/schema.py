@@ -37,6 +37,28 @@ MIGRATIONS: Final[Steps] = (
         "CREATE INDEX api_keys_revoked ON api_keys (revoked_at) WHERE revoked_at IS NOT NULL",
     ),
     ("ALTER TABLE api_keys ADD COLUMN version INTEGER NOT NULL DEFAULT 1",),
+    # The number of each key's last change, so that a process reads only what others have changed. Triggers, as a
+    # process of the version before may still be writing.
+    (
+        "CREATE TABLE key_changes (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE)",
+        "INSERT INTO key_changes (id) SELECT id FROM api_keys ORDER BY seq",
+        """
+        CREATE TRIGGER key_made AFTER INSERT ON api_keys BEGIN
+            INSERT INTO key_changes (id) VALUES (NEW.id);
+        END
+        """,
+        """
+        CREATE TRIGGER key_changed AFTER UPDATE ON api_keys BEGIN
+            DELETE FROM key_changes WHERE id = NEW.id;
+            INSERT INTO key_changes (id) VALUES (NEW.id);
+        END
+        """,
+        """
+        CREATE TRIGGER key_gone AFTER DELETE ON api_keys BEGIN
+            DELETE FROM key_changes WHERE id = OLD.id;
+        END
+        """,
+    ),
 )
 
 

@@ -8,7 +8,7 @@ microseconds. While it stands still, keys come from the copy; once it moves, the
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from gateway.core.pace import PaceSpec
 from gateway.errors import Unavailable
 from gateway.stores import key_records
 from gateway.stores.base import ApiKey, IssuedKey, KeyChanges, NewKey
+from gateway.stores.key_codec import stamp
 from gateway.stores.key_records import KeyRecord
 from gateway.stores.sqlite import open_database, translated, writing
 
@@ -25,6 +26,10 @@ _COLUMNS: Final = (
     " tokens_per_minute, concurrent_streams, created_at, rotated_at, previous_until, revoked_at, version"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM api_keys"  # noqa: S608 - constants only
+_CHANGES: Final = (
+    f"SELECT number, {_COLUMNS} FROM key_changes CROSS JOIN api_keys USING (id)"  # noqa: S608
+    " WHERE number > ? ORDER BY number"
+)
 _SAVE: Final = (
     f"INSERT INTO api_keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     " ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, previous_digest = excluded.previous_digest,"
@@ -54,7 +59,6 @@ class SqliteKeyStore:
         self._max_copied = max_copied
         self._copies: dict[str, KeyRecord] = {}
         self._copied_at_version: tuple[int] | None = None
-        self._noticed_version: tuple[int] | None = None
 
     def __repr__(self) -> str:
         return f"<SqliteKeyStore {len(self._copies)} keys in memory>"
@@ -104,26 +108,34 @@ class SqliteKeyStore:
         record = self._copy(key_id) if key_id is not None else None
         return key_records.matching(record, secret, now)
 
-    def records(self) -> Iterable[KeyRecord]:
+    def changes(self, after: int) -> tuple[int, Sequence[KeyRecord]]:
         with translated():
-            return [_record(row) for row in self._connection.execute(f"{_SELECT} ORDER BY seq")]
+            rows = self._connection.execute(_CHANGES, (after,)).fetchall()
+        return rows[-1][0] if rows else after, [_record(row[1:]) for row in rows]
 
     def record(self, key_id: str) -> KeyRecord | None:
         with translated():
             return self._select(key_id)
 
-    def keep(self, record: KeyRecord) -> None:
+    def keep(self, records: Sequence[KeyRecord]) -> Sequence[KeyRecord]:
+        unfit = []
         with writing(self._connection):
-            self._copies.pop(record.key.id, None)
-            if self._select(record.key.id) is None:
-                self._make_room()
-            self._save(record)
-
-    def touched(self) -> bool:
-        with translated():
-            version: tuple[int] = self._connection.execute("PRAGMA data_version").fetchone()
-        touched, self._noticed_version = version != self._noticed_version, version
-        return touched
+            free = self._free()
+            for record in records:
+                ours = self._select(record.key.id)
+                if ours is not None and stamp(ours) >= stamp(record):
+                    continue  # another process on this file was here before
+                if ours is None and free > 0:
+                    free -= 1
+                elif ours is None and not self._drop_longest_revoked():
+                    unfit.append(record)
+                    continue
+                self._copies.pop(record.key.id, None)
+                try:
+                    self._save(record)
+                except sqlite3.IntegrityError:  # a value that the table does not take, such as NaN
+                    unfit.append(record)
+        return unfit
 
     def close(self) -> None:
         self._copies.clear()
@@ -172,12 +184,16 @@ class SqliteKeyStore:
         return key_id
 
     def _make_room(self) -> None:
-        (count,) = self._connection.execute("SELECT COUNT(*) FROM api_keys").fetchone()
-        if count < self._max_keys:
-            return
-        # The copy of the dropped key needs no care: it says that the key is revoked.
-        if self._connection.execute(_DROP_LONGEST_REVOKED).rowcount == 0:
+        if self._free() <= 0 and not self._drop_longest_revoked():
             raise key_records.store_full(self._max_keys)
+
+    def _free(self) -> int:
+        (count,) = self._connection.execute("SELECT COUNT(*) FROM api_keys").fetchone()
+        return self._max_keys - int(count)
+
+    def _drop_longest_revoked(self) -> bool:
+        """False if no key is revoked. The dropped one's copy needs no care: it says that the key is revoked."""
+        return self._connection.execute(_DROP_LONGEST_REVOKED).rowcount > 0
 
 
 def _row(record: KeyRecord) -> tuple[str | bytes | float | None, ...]:
