@@ -2,7 +2,7 @@
 
 /**
  * `code` is the gateway's own (`queue_full`, `engine_failed`, ...), or one of ours: `network`, `connection_lost`,
- * `silent`, `bad_event`, `aborted`, `http`. `status` is null where there was no refusal by HTTP.
+ * `silent`, `too_late`, `bad_event`, `aborted`, `http`. `status` is null where there was no refusal by HTTP.
  */
 export interface Failure {
   readonly code: string;

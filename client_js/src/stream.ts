@@ -7,10 +7,12 @@
  */
 
 import { type ErrorObject, type Failure, failure, refusal, streamed } from "./failures.ts";
+import { Retries } from "./retries.ts";
 import { type SseEvent, SseParser, SseTooLarge } from "./sse.ts";
 import { systemTimers, type Timers } from "./timers.ts";
 
 export type { Failure } from "./failures.ts";
+export { backoff } from "./retries.ts";
 
 /**
  * What the gateway says of a stream (`event: andante`). `state` is queued, running, paused, parked or ended; `place` is
@@ -69,21 +71,15 @@ export interface StreamOptions extends Gateway {
   readonly id?: string;
   readonly lastEventId?: string;
   readonly signal?: AbortSignal;
-  /** Tries in a row that bring nothing; 8. */
+  /** Tries in a row to begin an answer; 8. One that has begun is tried for as long as the gateway keeps it. */
   readonly attempts?: number;
   /** Silence, keep-alive comments included, after which a connection counts as lost, in milliseconds; 45,000. */
   readonly silenceMs?: number;
   readonly random?: () => number;
 }
 
-const FIRST_WAIT_MS = 500;
-const LONGEST_WAIT_MS = 15_000;
-
-/** Milliseconds before try number `attempt` (from 1): doubling, the second half of each by chance. */
-export function backoff(attempt: number, random: () => number): number {
-  const whole = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (attempt - 1));
-  return whole * (0.5 + random() / 2);
-}
+/** A gateway begins to answer at once who comes back; silence before that is a dead network. */
+const HEAD_MS = 10_000;
 
 /** The headers of a call. */
 export function headersOf({ key }: Gateway): Record<string, string> {
@@ -100,7 +96,7 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
   readonly #fetch: typeof fetch;
   readonly #timers: Timers;
   readonly #leaving = new AbortController();
-  #attempt = 0;
+  readonly #retries: Retries;
   #begun = false;
   #finishReason: string | null = null;
 
@@ -109,6 +105,7 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
     const ask = options.fetch ?? fetch;
     this.#fetch = (...call) => ask(...call); // a browser's fetch will not be a method of ours
     this.#timers = options.timers ?? systemTimers;
+    this.#retries = new Retries(options.attempts ?? 8, options.random ?? Math.random, this.#timers);
     this.id = options.id ?? null;
     this.lastEventId = options.lastEventId ?? null;
     options.signal?.addEventListener("abort", () => this.leave());
@@ -138,11 +135,10 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
       for (;;) {
         const lost = yield* this.#leg();
         if (lost === null) return;
-        this.#attempt += 1;
-        if (!lost.retryable || this.#attempt > (this.#options.attempts ?? 8))
-          return yield { type: "error", failure: lost };
-        const waitMs = lost.retryAfterMs ?? backoff(this.#attempt, this.#options.random ?? Math.random);
-        yield { type: "retry", attempt: this.#attempt, waitMs, failure: lost };
+        const begun = this.id !== null;
+        const waitMs = this.#retries.wait(lost, begun);
+        if (waitMs === null) return yield { type: "error", failure: this.#retries.last(lost, begun) };
+        yield { type: "retry", attempt: this.#retries.attempt, waitMs, failure: lost };
         await this.#pause(waitMs);
       }
     } finally {
@@ -196,6 +192,7 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
 
   #opened(headers: Headers): StreamItem {
     this.id ??= headers.get("x-stream-id");
+    this.#retries.window(headers.get("x-stream-window"));
     return {
       type: "open",
       id: this.id,
@@ -211,6 +208,7 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
       const { done, value } = await reader.read();
       if (done) return failure("connection_lost", "The stream ended before the answer did.", this.#mayTryAgain());
       heard();
+      this.#retries.heard();
       for (const event of parser.feed(value)) {
         const item = this.#item(event);
         if (item === null) continue;
@@ -224,7 +222,7 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
   #item({ event, data, id }: SseEvent): StreamItem | null {
     if (id !== null && this.lastEventId !== null && Number(id) <= Number(this.lastEventId)) return null;
     this.lastEventId = id ?? this.lastEventId;
-    this.#attempt = 0;
+    this.#retries.attempt = 0;
     this.#begun = true;
     if (event === "andante") return { type: "state", state: JSON.parse(data) };
     if (event !== "message") return null;
@@ -242,11 +240,12 @@ export class AndanteStream implements AsyncIterable<StreamItem> {
   }
 
   #silence(connection: AbortController): { heard: () => void; end: () => void } {
-    const wait = () => this.#timers.after(this.#options.silenceMs ?? 45_000, () => connection.abort());
-    let cancel = wait();
+    const silenceMs = this.#options.silenceMs ?? 45_000;
+    const wait = (ms: number) => this.#timers.after(ms, () => connection.abort());
+    let cancel = wait(this.id === null ? silenceMs : Math.min(silenceMs, HEAD_MS));
     const heard = () => {
       cancel();
-      cancel = wait();
+      cancel = wait(silenceMs);
     };
     return { heard, end: () => cancel() };
   }

@@ -19,7 +19,7 @@ from gateway.api.context import REQUEST_ID, RequestContext
 from gateway.api.cors import SdkCors
 from gateway.api.health import health_router
 from gateway.api.models import models_router
-from gateway.api.streams import OPT_IN, RESUME, STREAM_ID, streams_router
+from gateway.api.streams import OPT_IN, RESUME, STREAM_ID, WINDOW, streams_router
 from gateway.clock import Clock
 from gateway.config import Server
 from gateway.runtime.admission import Admission
@@ -35,6 +35,7 @@ EXPOSED: Final = (
     "x-should-retry",
     STREAM_ID,
     RESUME,
+    WINDOW,
     *(f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset") for unit in ("requests", "tokens")),
 )
 ALLOWED: Final = ("authorization", "content-type", "last-event-id", "x-api-key", OPT_IN, REQUEST_ID)

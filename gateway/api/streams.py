@@ -27,6 +27,7 @@ from gateway.stores.base import ApiKey
 OPT_IN: Final = "x-stream-resumable"
 STREAM_ID: Final = "x-stream-id"
 RESUME: Final = "x-stream-resume"
+WINDOW: Final = "x-stream-window"
 MAX_OFFSET: Final = 2**53
 StreamId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="from the `x-stream-id` header")]
 Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
@@ -50,7 +51,7 @@ class FollowResponse(Response):
     def __init__(self, desk: Desk, stream_id: str, owner: str, after: int, headers: Mapping[str, str]) -> None:
         super().__init__()
         self._desk = desk
-        self._extra = {**headers, STREAM_ID: stream_id}
+        self._extra = {**headers, STREAM_ID: stream_id, WINDOW: f"{desk.window_s:g}"}
         self._wire = _LateWire()
         self._follower: Follower = desk.follow(stream_id, owner, self._wire, after, last_words)
 

@@ -125,6 +125,7 @@ async def test_readers_that_are_cut_at_random(served: tuple[Any, Gateway]) -> No
             assert heard.done
             assert heard.text == stayed.text
             assert stayed.headers["x-stream-resume"] == "replay"
+            assert float(stayed.headers["x-stream-window"]) > 0
             assert [s["state"] for s in stayed.states][-1:] in ([], ["ended"])
             return True
 
