@@ -92,6 +92,20 @@ def up(host: dict[str, str]) -> Iterator[dict[str, Service]]:
         yield found
 
 
+def podman_that(folder: Path, *lines: str) -> Path:
+    """A program in podman's place, which says its version; podman-compose pulls by itself from 5.6 on."""
+    podman = folder / "podman"
+    text = ["#!/bin/sh", *lines, '[ "$1" != --version ] || echo podman version 5.7.0', ""]
+    podman.write_text("\n".join(text), encoding="utf-8")
+    podman.chmod(0o755)
+    return podman
+
+
+def compose_command(podman: Path, *flags: str) -> list[str]:
+    """podman-compose for our file, with a podman of one's own."""
+    return [sys.executable, "-m", "podman_compose", "--podman-path", str(podman), *flags, "-f", str(COMPOSE)]
+
+
 def test_compose_serves_a_chat(up: dict[str, Service], host: dict[str, str]) -> None:
     """Every command starts, every health check passes, the file's own line makes a key, and the key gets answers, by
     way of the balancer, from both gateways."""
@@ -139,6 +153,26 @@ def test_compose_without_variables_fits_together() -> None:
     assert found["redis"].volumes == ["redis:/data"]
 
 
+def test_one_build_serves_all_that_is_ours(tmp_path: Path) -> None:
+    """`up --build`, by podman-compose with a podman that only writes down what it is told.
+
+    The image is built once, before the first container is made, and nobody asks a registry for it.
+    """
+    told = tmp_path / "told"
+    podman = podman_that(tmp_path, f'echo "$*" >>{told}', '[ "$1" != ps ] || echo "[]"')
+    command = [*compose_command(podman), "up", "--build", "--detach"]
+    done = subprocess.run(command, cwd=ROOT, timeout=60, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    calls = [line.split() for line in told.read_text(encoding="utf-8").splitlines()]
+
+    verbs = [call[0] for call in calls]
+    assert [call[call.index("-t") + 1] for call in calls if call[0] == "build"] == ["andante"]
+    assert verbs.index("build") < verbs.index("create")
+    assert {call[-1].partition(":")[0] for call in calls if call[0] == "pull"} == {"redis", "haproxy"}
+    never_pulled = {call[1].split("_")[-2] for call in calls if call[0] == "create" and "--pull=never" in call}
+    assert never_pulled == {"engine-1", "engine-2", "gateway-1", "gateway-2"}
+
+
 def test_what_runs_is_not_root_and_writes_nowhere_else() -> None:
     """All that is ours and what it needs: read-only, without capabilities; images of others name a user."""
     decoded = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
@@ -146,17 +180,14 @@ def test_what_runs_is_not_root_and_writes_nowhere_else() -> None:
         if "profiles" not in fields:
             assert fields["read_only"], name
             assert fields["cap_drop"] == ["ALL"], name
-            assert "build" in fields or fields["user"] != "root", name
+            assert fields["image"] == "andante" or fields["user"] != "root", name
 
 
 @pytest.mark.parametrize("profile", [None, "gpu", "cpu"])
 def test_a_compose_implementation_takes_the_file(profile: str | None, tmp_path: Path) -> None:
     """podman-compose reads it, resolves it, and finds the services. It asks for podman's version, and gets one."""
-    podman = tmp_path / "podman"
-    podman.write_text("#!/bin/sh\necho podman version 5.4.0\n", encoding="utf-8")
-    podman.chmod(0o755)
-    flags = [] if profile is None else ["--profile", profile]
-    command = [sys.executable, "-m", "podman_compose", "--podman-path", str(podman), *flags, "-f", str(COMPOSE)]
+    flags = () if profile is None else ("--profile", profile)
+    command = compose_command(podman_that(tmp_path), *flags)
     done = subprocess.run([*command, "config"], cwd=ROOT, timeout=60, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     resolved = yaml.safe_load(done.stdout[done.stdout.index("services:") :])
