@@ -171,11 +171,12 @@ async def _known(http: httpx2.AsyncClient) -> bool:
 @asynccontextmanager
 async def scene(emulator: Emulators, gateway: Gateways, redis: RedisServer, relay: Relay) -> AsyncIterator[Scene]:
     """Two engines, two gateways; what each prompt's answer should be."""
-    engines = [await asyncio.to_thread(emulator, speed=0.2) for _ in range(2)]
+    engines = await asyncio.gather(*(asyncio.to_thread(emulator, speed=0.2) for _ in range(2)))
     urls = [redis.url, f"redis://127.0.0.1:{relay.port}/0"]
     more = {"pool": {"queue": {"max_jobs_per_tenant": 1000}}, "redis": {"url": redis.url, "ttl_s": TTL_S}}
     pool = {"queue": {"max_jobs_per_tenant": 1000}}
-    houses = [await asyncio.to_thread(gateway, engines, pool=pool, redis={"url": url, "ttl_s": TTL_S}) for url in urls]
+    settings = [{"url": url, "ttl_s": TTL_S} for url in urls]
+    houses = await asyncio.gather(*(asyncio.to_thread(gateway, engines, pool=pool, redis=each) for each in settings))
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(_client(house, houses[0])) for house in houses]
         await eventually(lambda: _known(clients[1]))
