@@ -245,9 +245,7 @@ class Scheduler:
 
     def place_in_queue(self, job_id: str) -> int | None:
         """How many waiting jobs arrived before this one; None when it does not wait."""
-        if (mine := self._roster.waiting.get(job_id)) is None:
-            return None
-        return sum(1 for job in self._roster.waiting.values() if job.order < mine.order)
+        return self._roster.place_in_line(job_id)
 
     def standing(self, job_id: str, now: float) -> Standing | None:
         """How the job stands for its reader; None when it is not here."""
@@ -282,7 +280,7 @@ class Scheduler:
 
     def _stop_waiting(self, job: Job) -> None:
         """The job gives up its place in the queue, if it has one."""
-        if self._roster.waiting.pop(job.spec.id, None) is not None:
+        if self._roster.stop_waiting(job):
             self._policy.discard(job)
             self._room.leave(job)
 
