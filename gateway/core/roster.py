@@ -41,6 +41,11 @@ class Roster:
         self.pauses: list[Pause] = []
         self.resumes: list[Resume] = []
 
+    def enter(self, job: Job) -> None:
+        """A job comes into the pool."""
+        self.jobs[job.spec.id] = job
+        self.counters.enter(job.spec.tenant)
+
     # ---- what a policy does
 
     def begin(self, job: Job, load: EngineLoad, reason: Reason, now: float) -> None:
@@ -183,6 +188,7 @@ class Roster:
     def forget(self, job: Job) -> None:
         """Nothing of the job is left."""
         del self.jobs[job.spec.id]
+        self.counters.leave(job.spec.tenant)
 
     def release(self, job: Job, *, failed: bool) -> None:
         """The job's leg has ended: its room is free."""

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.clock import Clock
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta
 from gateway.core.leases import Holder
 from gateway.core.shares import Line, next_held, turns
 from gateway.errors import Unavailable

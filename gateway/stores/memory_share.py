@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta
 from gateway.core.ledger import Ledger, Reply, Request
 from gateway.core.shares import Amount
 from gateway.stores.share import EngineRecord, Message, Sums

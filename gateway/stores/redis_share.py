@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta
 from gateway.core.ledger import Reply, Request
 from gateway.stores.redis_commands import Script
 from gateway.stores.redis_link import RedisLink

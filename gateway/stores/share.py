@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta
 from gateway.core.ledger import Reply, Request
 from gateway.engines.base import EngineFacts, EngineSettings
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.core.accounts import Delta
 from gateway.core.capacity import EngineCapacity
-from gateway.core.counters import Delta
 from gateway.core.ledger import Ledger, Reply, Request
 from gateway.core.shares import NOTHING
 from gateway.emulator.profiles import Profile

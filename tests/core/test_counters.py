@@ -205,25 +205,53 @@ def test_a_refund_can_make_a_tenant_the_smallest() -> None:
     counters.charge(counters.account("b"), -30)
 
     assert (counters.smallest(), counters.floor()) == ("b", 90)
-    assert len(counters._heap) <= 64 + 4 * 2 + 1
+    assert len(counters._backlog._heap) <= 64 + 4 * 2 + 1
 
 
 # ---- rebasing and forgetting
 
 
 def test_forgetting_keeps_debts() -> None:
-    """Dropped: idle and at or below the floor. Kept: a debt, a bill, a charge nobody was told of, and on request."""
+    """Dropped: idle and at or below the floor. Kept: a debt, an open bill, a job that wants nothing."""
     counters = backlogged(a=100)
-    for tenant, amount in {"low": 40, "level": 100, "debt": 101, "bill": 0, "kept": 1}.items():
+    for tenant, amount in {"low": 40, "level": 100, "debt": 101, "bill": 100, "job": 100}.items():
         counters.charge(counters.account(tenant), amount)
     bill = Cashier(counters).select("bill", 0)
-    assert counters.forget() == []
-    counters.take_delta()
+    counters.enter("job")
 
-    assert counters.forget(keep=lambda tenant: tenant == "kept") == ["low", "level"]
-    assert {t for t in ("a", "low", "level", "debt", "bill", "kept") if t in counters} == {"a", "debt", "bill", "kept"}
+    assert counters.forget() == ["low", "level"]
+    assert {account.tenant for account in counters} == {"a", "debt", "bill", "job"}
     Cashier(counters).close(bill)
-    assert counters.forget() == ["bill", "kept"]
+    counters.leave("job")
+    assert counters.forget() == ["bill", "job"]
+
+
+def test_a_job_that_is_low_and_wants_nothing_keeps_who_is_above_it() -> None:
+    """When it wants to go on the floor is down there, and who was forgotten would come back below its own counter."""
+    counters = backlogged(a=100)
+    counters.charge(counters.account("idle"), 70)
+    counters.charge(counters.account("low"), 60)
+    counters.enter("low")
+    assert counters.forget() == []
+    counters.want("low")
+    counters.arrive("idle")
+
+    assert (counters.floor(), counter(counters, "idle")) == (60, 70)
+
+
+def test_a_bill_that_may_be_refunded_keeps_who_is_above_what_is_left() -> None:
+    """The engine's own count of the prompt may be lower, or the answer shorter than was predicted."""
+    counters = backlogged(a=100)
+    cashier = Cashier(counters)
+    for amount, tenant in ((100, "level"), (101, "above")):
+        counters.charge(counters.account(tenant), amount)
+    bill = cashier.select("a", 50)
+    assert counters.floor() == 150
+    assert counters.forget() == ["level"]
+    cashier.correct(bill, prompt=1)
+    counters.arrive("above")
+
+    assert (counters.floor(), counter(counters, "above")) == (101, 101)
 
 
 def test_who_was_backlogged_last_is_remembered() -> None:
@@ -238,14 +266,52 @@ def test_who_was_backlogged_last_is_remembered() -> None:
     assert len(counters) == 1
 
 
+def test_without_lifts_nobody_is_forgotten() -> None:
+    """Least Counter First goes by what anybody ever had."""
+    counters = Counters(lifts=False)
+    counters.charge(counters.account("z"), 10)
+    counters.charge(counters.arrive("a"), 100)
+
+    assert counters.forget() == []
+
+
 def test_a_forgotten_tenant_returns_as_if_it_had_been_remembered() -> None:
     """At the floor, after any number of rebasings."""
     counters = backlogged(a=100)
     counters.charge(counters.account("b"), 60)
-    counters.take_delta()
     counters.rebase()
     counters.forget()
     counters.charge(counters.account("a"), 7)
     counters.arrive("b")
 
     assert counter(counters, "b") == counter(counters, "a") == 7
+
+
+def test_any_number_of_tenants_that_come_and_go_leave_few_behind() -> None:
+    """Each runs one job; those above the floor stay."""
+    counters = Counters()
+    cashier = Cashier(counters)
+    most = 0
+    for number in range(20_000):
+        tenant = f"t{number}"
+        counters.enter(tenant)
+        counters.arrive(tenant)
+        bill = cashier.select(tenant, 10)
+        counters.settle(tenant)
+        cashier.close(bill)
+        counters.leave(tenant)
+        counters.tidy()
+        most = max(most, len(counters))
+
+    assert most <= 1024
+    assert len(counters._telling._changed) <= len(counters)
+
+
+def test_a_tenant_that_nobody_knows_begins_at_the_floor_whatever_its_job_does() -> None:
+    """A job that comes without arriving, from another gateway, lifts no tenant that is known."""
+    counters = backlogged(a=100)
+    counters.charge(counters.account("known"), 40)
+    for tenant in ("known", "new"):
+        counters.enter(tenant)
+
+    assert (counter(counters, "known"), counter(counters, "new")) == (40, 100)

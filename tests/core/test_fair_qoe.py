@@ -154,6 +154,7 @@ def test_steps_go_up_at_once_and_down_half_a_step_late() -> None:
     roster = Roster(Tuning(slack_s=0.0))  # phi is 1
     counters, steps = roster.counters, Steps()
     for tenant in ("a", "b"):
+        counters.enter(tenant)
         counters.arrive(tenant)
     seen = []
     for ahead in (0.5, 1.1, 0.6, 0.4, 3.7, 2.6, 2.4, 0.0):

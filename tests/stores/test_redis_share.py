@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta
 from gateway.core.ledger import Entry, Ledger, Request
 from gateway.core.shares import Amount, Line
 from gateway.engines.base import EngineFacts, EngineSettings
