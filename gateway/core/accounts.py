@@ -20,14 +20,16 @@ class Delta:
     """What one gateway tells the others: charges since its last delta, every lift's total so far, and its floor.
 
     `eras`: of each tenant's totals, 0 where none is named; `begun`: whose totals begin with this delta. The floor
-    counts from the common origin, None while nobody is backlogged there.
+    counts from the common origin, None while nobody is backlogged there; `last` was backlogged there last, None if
+    nobody has been since the last delta.
     """
 
     charges: Mapping[str, float] = field(default_factory=dict)
     lifts: Mapping[str, float] = field(default_factory=dict)
     floor: float | None = None
     eras: Mapping[str, int] = field(default_factory=dict)
-    begun: Collection[str] = ()
+    begun: tuple[str, ...] = ()
+    last: str | None = None
 
     @property
     def tenants(self) -> Collection[str]:
@@ -70,6 +72,20 @@ class Account:
     def least(self) -> float:
         """What the counter can still fall to by refunds."""
         return self.counter - max(0.0, self.billed) / self.weight
+
+    def told(self, origin: float) -> float:
+        """Its charges that were sent or heard; `origin` is that of the counters."""
+        return self.counter + origin - self.lifted - self.unsent
+
+    def begin(self, era: int, lifted: float, origin: float) -> None:
+        """Its totals begin anew, but for what was charged here and is still to be told."""
+        self.era, self.lifted = era, lifted
+        self.counter = lifted + self.unsent - origin
+
+    def hear(self, charges: float, lifted: float) -> None:
+        """What others charged more, and the largest lift that they tell of."""
+        self.counter += charges + max(0.0, lifted - self.lifted)
+        self.lifted = max(self.lifted, lifted)
 
 
 class Totals:

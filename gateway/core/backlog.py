@@ -7,7 +7,7 @@ from gateway.core.accounts import Account
 
 
 class Backlog:
-    """Accounts with jobs that want to run. Counters may rise unseen; of one that falls it must be told (`fell`)."""
+    """Accounts with jobs that want to run. A counter may rise unseen; if it may have fallen, `moved` must be called."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
@@ -26,17 +26,16 @@ class Backlog:
         self._order += 1
         account.since = self._order
         self._accounts[account.tenant] = account
-        self.fell(account)
+        self._push(account)
 
     def leave(self, account: Account) -> None:
         """None of its jobs wants to run any more."""
         del self._accounts[account.tenant]
 
-    def fell(self, account: Account) -> None:
-        """The counter of a backlogged account is lower than it was."""
-        heappush(self._heap, (account.counter, account.since, account.tenant))
-        if len(self._heap) > 64 + 4 * len(self._accounts):
-            self.reorder()  # refunds leave entries behind; each account needs one
+    def moved(self, account: Account, before: float) -> None:
+        """An account's counter was `before`."""
+        if account.wanting and account.counter < before:
+            self._push(account)
 
     def reorder(self) -> None:
         """Any number of counters may have changed. O(n)."""
@@ -57,3 +56,8 @@ class Backlog:
             else:
                 return account
         return None
+
+    def _push(self, account: Account) -> None:
+        heappush(self._heap, (account.counter, account.since, account.tenant))
+        if len(self._heap) > 64 + 4 * len(self._accounts):
+            self.reorder()  # refunds leave entries behind; each account needs one

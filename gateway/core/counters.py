@@ -43,6 +43,7 @@ class Counters:
         self._present: dict[str, Account] = {}  # with jobs here
         self._backlog = Backlog()
         self._last_left: str | None = None
+        self._left_here: str | None = None  # since the last delta
         self._origin = 0.0
         self._look_at = _FEW  # so many accounts are worth the next search for idle ones
         self._telling = Telling()
@@ -107,7 +108,7 @@ class Counters:
         account.wanting -= 1
         if not account.wanting:
             self._backlog.leave(account)
-            self._last_left = tenant
+            self._last_left = self._left_here = tenant
 
     def backlogged(self, tenant: str) -> bool:
         account = self._accounts.get(tenant)
@@ -150,12 +151,11 @@ class Counters:
 
     def charge(self, account: Account, service: float) -> None:
         """Add service (units before the weight); negative for a refund."""
-        amount = service / account.weight
+        amount, before = service / account.weight, account.counter
         account.counter += amount
         account.unsent += amount
         self._telling.changed(account)
-        if amount < 0 and account.wanting:
-            self._backlog.fell(account)
+        self._backlog.moved(account, before)
 
     def rebase(self) -> float:
         """Subtract the floor from every counter; returns it. Neither lags nor what is sent change; O(tenants)."""
@@ -200,14 +200,14 @@ class Counters:
 
     def take_delta(self) -> Delta:
         """What happened here since the last call, to be sent to the others."""
-        first = self._backlog.first()
-        return self._telling.take(self._origin, None if first is None else first.counter + self._origin)
+        first, last, self._left_here = self._backlog.first(), self._left_here, None
+        return self._telling.take(self._origin, None if first is None else first.counter + self._origin, last)
 
     def snapshot(self) -> Delta:
         """The totals of all that was sent and heard so far; `correct` makes the same counters of them elsewhere."""
         accounts = self._accounts.values()
         return Delta(
-            {a.tenant: self._told(a) for a in accounts},
+            {a.tenant: a.told(self._origin) for a in accounts},
             {a.tenant: a.lifted for a in accounts},
             eras={a.tenant: a.era for a in accounts if a.era},
         )
@@ -216,13 +216,14 @@ class Counters:
         """The totals of all that was sent by anybody, by this gateway too: what was not heard is made up for."""
         self._telling.shared = True
         for tenant in totals.tenants:
-            account, era = self.account(tenant), totals.eras.get(tenant, 0)
-            charges, lifted = totals.charges.get(tenant, 0.0), totals.lifts.get(tenant, 0.0)
+            account, era, lifted = self.account(tenant), totals.eras.get(tenant, 0), totals.lifts.get(tenant, 0.0)
+            before = account.counter
             if era > account.era:
-                self._begin(account, era, lifted)
+                account.begin(era, lifted, self._origin)
             if era == account.era:
-                missing = charges - self._told(account)
-                self._heard(account, missing if abs(missing) > _NOISE else 0.0, lifted)
+                missing = totals.charges.get(tenant, 0.0) - account.told(self._origin)
+                account.hear(missing if abs(missing) > _NOISE else 0.0, lifted)
+            self._backlog.moved(account, before)
 
     def merge(self, source: str, delta: Delta) -> None:
         """Another gateway's delta. Charges and lifts commute; of a source's floors the one merged last counts.
@@ -236,10 +237,14 @@ class Counters:
             if era and tenant not in begun and tenant not in self._accounts:
                 continue
             account = self.account(tenant)
+            before = account.counter
             if era > account.era and tenant in begun:
-                self._begin(account, era, delta.lifts[tenant])
+                account.begin(era, delta.lifts[tenant], self._origin)
             if era == account.era:
-                self._heard(account, delta.charges.get(tenant, 0.0), delta.lifts.get(tenant, account.lifted))
+                account.hear(delta.charges.get(tenant, 0.0), delta.lifts.get(tenant, account.lifted))
+            self._backlog.moved(account, before)
+        if delta.last in self._accounts:
+            self._last_left = delta.last
         if delta.floor is None:
             self._floors.pop(source, None)
         else:
@@ -280,20 +285,3 @@ class Counters:
             else:
                 floor = min(floor, account.least)
         return [account for account in idle if account.counter <= floor]
-
-    def _told(self, account: Account) -> float:
-        """Its charges that were sent or heard."""
-        return account.counter + self._origin - account.lifted - account.unsent
-
-    def _begin(self, account: Account, era: int, lifted: float) -> None:
-        """Its totals begin anew, but for what was charged here and is still to be told."""
-        account.era, account.lifted = era, lifted
-        account.counter = lifted + account.unsent - self._origin
-        if account.wanting:
-            self._backlog.fell(account)
-
-    def _heard(self, account: Account, charges: float, lifted: float) -> None:
-        account.counter += charges + max(0.0, lifted - account.lifted)
-        account.lifted = max(account.lifted, lifted)
-        if account.wanting and charges < 0:
-            self._backlog.fell(account)

@@ -45,7 +45,7 @@ class Telling:
         self.era = era
         self._untold = list(kept)
 
-    def take(self, origin: float, floor: float | None) -> Delta:
+    def take(self, origin: float, floor: float | None, last: str | None) -> Delta:
         """All that there is to tell, and some of those that are told of again; `origin` is that of the counters."""
         self.shared = True
         for account in (self._untold.pop() for _ in range(min(_TOLD_AGAIN, len(self._untold)))):
@@ -66,4 +66,5 @@ class Telling:
             floor,
             {tenant: account.era for tenant, account in changed.items() if account.era},
             tuple(account.tenant for account in begun),
+            last,
         )

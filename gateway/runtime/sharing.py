@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.clock import Clock
-from gateway.core.accounts import Delta
 from gateway.core.leases import Holder
 from gateway.core.shares import Line, next_held, turns
 from gateway.errors import Unavailable
@@ -128,6 +127,7 @@ class Sharing:
             return
         self._unsure = None
         self._answered_at = self._clock.now()
+        self.pool.scheduler.counters.begin_era(reply.era)
         if epoch != reply.epoch:
             self._must_read, self._must_seed = True, bool(epoch)
         if self._joined != (joined := reply.members[self.holder.me].joined):
@@ -138,7 +138,7 @@ class Sharing:
 
     def _message(self) -> Message | None:
         """What there is to tell: first of all again what nobody has acknowledged."""
-        if self._unsure is not None:
+        if self._unsure is not None or not self.holder.era:  # before the first answer nobody knows the era
             return self._unsure
         delta = self.pool.scheduler.counters.take_delta()
         health, self._registry.health = self._registry.health, {}
@@ -227,9 +227,7 @@ class Sharing:
             await self._store.seed(self.pool.scheduler.counters.snapshot())
             self._must_seed = False
         sums = await self._store.sums()
-        known = self.pool.scheduler.counters.snapshot()
-        charges = {name: total - known.charges.get(name, 0.0) for name, total in sums.charges.items()}
-        self.pool.scheduler.counters.merge("", Delta({n: a for n, a in charges.items() if abs(a) > 1e-6}, sums.lifts))
+        self.pool.scheduler.counters.correct(sums.totals)
         for name, number in sums.numbers.items():
             if name != self.holder.me:  # all others: a newcomer may be in the sums before the ledger has told of it
                 self._numbers[name] = max(number, self._numbers.get(name, 0))

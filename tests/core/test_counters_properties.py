@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.accounts import Delta
+from gateway.core.accounts import Delta, Totals
 from gateway.core.bills import Bill, Cashier
 from gateway.core.counters import Counters
 
@@ -159,6 +159,72 @@ def test_deltas_commute(seed: int, gateways: int, length: int) -> None:
 
     for counters in (*all_counters[1:], late):
         assert differences(counters) == pytest.approx(differences(all_counters[0]))
+
+
+class Neighbours:
+    """Gateways that hear all of each other at once, and their store; eras are known to each at its own time."""
+
+    def __init__(self, count: int) -> None:
+        self.all = [Counters() for _ in range(count)]
+        self.store = Totals()
+
+    def begin_era(self, number: int, era: int) -> None:
+        if all(each._telling.era < era for each in self.all):
+            self.store.turn()
+        self.all[number].begin_era(era)
+        self.all[number].forget()
+
+    def act(self, number: int, step: Step) -> None:
+        name, tenant, amount = step
+        counters = self.all[number]
+        if name == "arrive":
+            counters.arrive(tenant)
+        elif name == "settle" and counters.backlogged(tenant):
+            counters.charge(counters.account(tenant), amount)
+            counters.settle(tenant)
+        self.tell(number)
+
+    def tell(self, number: int) -> None:
+        delta = self.all[number].take_delta()
+        self.store.add(delta)
+        for other, each in enumerate(self.all):
+            if other != number:
+                each.merge(str(number), delta)
+
+    def late(self) -> Counters:
+        """Who begins now."""
+        counters = Counters()
+        counters.correct(self.store.sums())
+        return counters
+
+
+def absolute(counters: Counters) -> dict[str, float]:
+    """What is known of everybody, from the common origin."""
+    return {account.tenant: account.counter + counters._origin for account in counters}
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), gateways=st.integers(1, 3), length=st.integers(0, 120))
+def test_gateways_that_forget_know_what_gateways_that_remember_know(seed: int, gateways: int, length: int) -> None:
+    """Of everybody whom they have not forgotten; and the store knows it of those whom it has not forgotten."""
+    chance = Random(seed)
+    remember, forget = Neighbours(gateways), Neighbours(gateways)
+    eras = [1] * gateways
+    for number in range(gateways):
+        forget.begin_era(number, 1)
+    for _ in range(length):
+        number = chance.randrange(gateways)
+        if chance.random() < 0.2 and eras[number] <= min(eras):
+            eras[number] += 1
+            forget.begin_era(number, eras[number])
+        step = chance.choice(["arrive", "settle"]), chance.choice("abcdef"), float(chance.randint(0, 200))
+        for each in (remember, forget):
+            each.act(number, step)
+        known = absolute(remember.all[0])
+        for counters in (*forget.all, forget.late()):
+            for tenant, counter in absolute(counters).items():
+                assert counter == pytest.approx(known.get(tenant, 0.0))
+        assert [each.smallest() for each in remember.all] == [each.smallest() for each in forget.all]
 
 
 @pytest.mark.parametrize("order", [("x", "y"), ("y", "x")])
