@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.core.accounts import Delta
 from gateway.core.bills import Cashier
 from gateway.core.costs import LLAMA2_7B_A10G
 from gateway.core.counters import Counters
@@ -315,3 +316,78 @@ def test_a_tenant_that_nobody_knows_begins_at_the_floor_whatever_its_job_does() 
         counters.enter(tenant)
 
     assert (counter(counters, "known"), counter(counters, "new")) == (40, 100)
+
+
+# ---- eras
+
+
+def test_the_first_touch_in_an_era_tells_the_whole_counter() -> None:
+    """Later ones only what is new; whoever has never heard of the tenant knows all of it."""
+    counters, stranger = backlogged(a=100), Counters()
+    counters.take_delta()
+    counters.begin_era(3)
+    counters.charge(counters.account("a"), 7)
+    first = counters.take_delta()
+    counters.charge(counters.account("a"), 5)
+    second = counters.take_delta()
+    for delta in (first, second):
+        stranger.merge("x", delta)
+
+    assert (first.charges, first.lifts, first.eras, first.begun) == ({"a": 7}, {"a": 100}, {"a": 3}, ("a",))
+    assert (second.charges, second.lifts, second.begun) == ({"a": 5}, {}, ())
+    assert counter(stranger, "a") == 112
+
+
+def test_a_delta_whose_beginning_was_not_heard_makes_no_account() -> None:
+    """A counter of what came after it would be far too low."""
+    counters = Counters()
+    counters.merge("x", Delta({"a": 5.0}, eras={"a": 3}))
+
+    assert "a" not in counters
+
+
+def test_what_belongs_to_totals_that_are_over_changes_nothing() -> None:
+    """It was on its way when the new ones began."""
+    counters = Counters()
+    counters.merge("x", Delta({"a": 5.0}, {"a": 100.0}, eras={"a": 3}, begun=("a",)))
+    counters.merge("y", Delta({"a": 40.0}, {"a": 600.0}, eras={"a": 2}, begun=("a",)))
+    counters.correct(Delta({"a": 40.0}, {"a": 600.0}, eras={"a": 2}))
+
+    assert counter(counters, "a") == 105
+
+
+def test_what_is_still_to_be_told_outlives_another_gateways_beginning() -> None:
+    """And is told once, as of the new totals."""
+    counters = backlogged(a=100)
+    counters.take_delta()
+    counters.charge(counters.account("a"), 7)
+    counters.merge("x", Delta({}, {"a": 100.0}, eras={"a": 3}, begun=("a",)))
+
+    assert counter(counters, "a") == counters.floor() == 107
+    delta = counters.take_delta()
+    assert (delta.charges, delta.eras, delta.begun) == ({"a": 7}, {"a": 3}, ())
+
+
+def test_totals_that_two_gateways_begin_are_one() -> None:
+    """Both know the counter, and each tells what it has charged since."""
+    pair = {name: backlogged(a=100) for name in "xy"}
+    for counters in pair.values():
+        counters.take_delta()
+        counters.begin_era(3)
+    for name, amount in {"x": 7, "y": 5}.items():
+        pair[name].charge(pair[name].account("a"), amount)
+    deltas = {name: counters.take_delta() for name, counters in pair.items()}
+    pair["x"].merge("y", deltas["y"])
+    pair["y"].merge("x", deltas["x"])
+
+    assert [counter(counters, "a") for counters in pair.values()] == [112, 112]
+
+
+def test_a_gateway_that_has_only_heard_lifts_a_stranger_to_the_lowest_of_whom_it_has_heard() -> None:
+    """Whom the others have forgotten was no higher, so a newcomer's tenants have no head start."""
+    counters = Counters()
+    counters.begin_era(3)
+    counters.correct(Delta({"a": 300.0, "b": 200.0}, eras={"a": 3, "b": 3}))
+    counters.arrive("new")
+
+    assert counter(counters, "new") == 200
