@@ -44,7 +44,7 @@ class Message:
     @property
     def empty(self) -> bool:
         """Whether it says nothing; the floor alone is not looked at."""
-        return not (self.delta.charges or self.delta.lifts or self.health or self.engines)
+        return not (self.delta.charges or self.delta.lifts or self.delta.last or self.health or self.engines)
 
 
 @dataclass(frozen=True, slots=True)
