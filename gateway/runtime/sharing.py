@@ -8,7 +8,8 @@ Rules of this file:
    everything only keeps its lease, and its charges go with that.
 2. An exchange whose answer did not come may have been done. What it told is sent again as it was, until an answer
    comes; the store knows by its number whether it has it. What happens meanwhile waits.
-3. Who misses a message, is new, or finds a new epoch reads all sums; what they hold already is not merged again.
+3. Who misses a message, is new, or finds a new epoch reads all sums; what they hold already is not merged again. Until
+   then it tells nothing new: it would tell whole counters without what it has not heard.
 """
 
 import asyncio
@@ -138,7 +139,7 @@ class Sharing:
 
     def _message(self) -> Message | None:
         """What there is to tell: first of all again what nobody has acknowledged."""
-        if self._unsure is not None or not self.holder.era:  # before the first answer nobody knows the era
+        if self._unsure is not None or self._must_read:
             return self._unsure
         delta = self.pool.scheduler.counters.take_delta()
         health, self._registry.health = self._registry.health, {}

@@ -91,11 +91,29 @@ async def test_a_newcomer_s_charge_that_was_read_is_not_counted_again_when_it_is
     await a.sharing._round(site.clock.now())
     a.sharing._must_read = True
     new.pool.scheduler.counters.charge(new.pool.scheduler.counters.account("t"), 10.0)
-    for _ in range(2):  # the first tells nothing: before it is answered the era is not known
-        await new.sharing._round(site.clock.now())
+    await site.rounds(1, [new], step_s=0.0)  # it reads, and has told nothing before
+    await new.sharing._round(site.clock.now())
     await a.sharing._merge()
     await site.rounds(2)
     assert a.counter("t") == 10.0
+
+
+async def test_who_has_not_read_the_sums_tells_nothing_of_its_own() -> None:
+    """It would tell a whole counter that lacks what it has not read, and everybody would take that over."""
+    site = Site(1)
+    await site.begin()
+    (a,) = site.members
+    a.ask("t", 2)
+    a.plan()
+    await site.rounds(8, step_s=TTL_S / 8)
+    site.store._ledger.era += 1  # in which nobody has told of the tenant yet
+    new = Member("g9", site.store, site.clock)
+    new.pool.scheduler.counters.charge(new.pool.scheduler.counters.account("t"), 1.0)
+    site.store.unreadable = True
+    await site.rounds(3, [new])
+    site.store.unreadable = False
+    await site.rounds(4, [new, a])
+    assert [each.pool.scheduler.counters.account("t").counter for each in (a, new)] == [21.0, 21.0]
 
 
 async def test_a_dead_gateway_s_floor_holds_nobody_down() -> None:
