@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx2
 import pytest
 
-from tests.support import programs
-from tests.support.processes import Process, members, running
+from tests.support import lanes, programs
+from tests.support.processes import ROOT, Process, members, running
 from tests.support.prometheus import parse
 from tests.support.servers import Emulators, toml
 from tests.support.waiting import eventually, wait_until
@@ -132,3 +133,10 @@ async def test_the_emulator_fixture_serves(emulator: Emulators) -> None:
     assert reply.json()["usage"]["completion_tokens"] == 8
     assert engine.generated() == 8
     assert engine.running() == engine.waiting() == 0
+
+
+def test_every_file_in_the_table_of_lanes_is_there() -> None:
+    """One that was renamed would be measured while others run."""
+    assert {path.stem for path in (ROOT / "tests" / "e2e").glob("test_*.py")} > lanes.CLOCKED
+    assert lanes.lane(Path("e2e/test_drain.py"), frozenset()) == lanes.lane(Path("browser/test_x.py"), frozenset())
+    assert lanes.lane(Path("e2e/test_attack.py"), frozenset({"vllm_server"})) == "vllm"

@@ -83,11 +83,20 @@ export function appendTo(element: Element): (text: string) => void {
   };
 }
 
-/** A `write` that tells an `aria-live` element sentence by sentence; it holds the last ones only. */
+const ANNOUNCEMENTS = 8; // more than come before the page is looked at again, few enough for any answer's length
+
+/**
+ * A `write` that tells an `aria-live` element sentence by sentence. Each gets a child of its own: one that is replaced
+ * before a screen reader has looked would not be heard. The last ones stay.
+ */
 export function announceTo(element: Element, language?: string): { write: (text: string) => void; end: () => void } {
   const sentences = new Sentences(language);
   const say = (whole: string[]) => {
-    if (whole.length) element.textContent = whole.join(" ");
+    if (!whole.length) return;
+    const told = element.ownerDocument.createElement("span");
+    told.textContent = `${whole.join(" ")} `;
+    element.append(told);
+    if (element.childElementCount > ANNOUNCEMENTS) element.firstElementChild?.remove();
   };
   return { write: (text) => say(sentences.push(text)), end: () => say(sentences.end()) };
 }

@@ -11,8 +11,9 @@ Rules of this file (VTC, Sheng et al., OSDI'24, Algorithms 2 and 3):
 
 from dataclasses import dataclass
 
+from gateway.core.accounts import Account
 from gateway.core.costs import WEIGHTED_TOKENS, CostFunction, charged_input
-from gateway.core.counters import Account, Counters
+from gateway.core.counters import Counters
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Cashier:
         bill = self._open(tenant, prompt, 0, None)
         bill.produced = produced
         bill.charged = self._due(bill, max(produced, bill.reserved))
+        bill.account.billed += bill.charged
         return bill
 
     def produced(self, bill: Bill, total: int) -> None:
@@ -96,8 +98,9 @@ class Cashier:
         if bill.closed:
             return
         bill.closed = True
-        bill.account.open_bills -= 1
         self._settle(bill, bill.produced)
+        bill.account.open_bills -= 1
+        bill.account.billed -= bill.charged
         if finished:
             bill.account.outputs.append(bill.produced)
 
@@ -115,4 +118,5 @@ class Cashier:
         due = self._due(bill, output)
         if due != bill.charged:
             self._counters.charge(bill.account, due - bill.charged)
+            bill.account.billed += due - bill.charged
             bill.charged = due

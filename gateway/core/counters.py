@@ -7,54 +7,28 @@ Rules of this file:
    tenants, or, when nobody is, to the counter of the tenant that was backlogged last. So an idle share is never saved
    up, and a debt is never forgiven. Only an arrival lifts; that a paused job wants to go on is none.
 3. Backlogged means: has a job that wants to run (`arrive` and `want` raise its number, `settle` lowers it).
-4. A counter is the sum of two parts that travel between gateways on their own: charges add up, and of lifts (the sum
-   that a tenant was ever lifted by) the largest counts. Both commute, so gateways that have heard the same deltas
-   agree, in whatever order they came, and one return seen by two gateways lifts once.
-5. `rebase` moves the origin to the floor: differences stay, numbers stay small. What travels does not depend on it.
+4. A counter is the sum of what travels between gateways (`accounts.py`). Within an era both parts commute, so gateways
+   that have heard the same deltas agree, in whatever order they came, and one return seen by two gateways lifts once.
+5. An idle tenant is forgotten once an arrival would make its account anew as it is: when its counter is not above
+   anything that a floor can come down to. Who is above that is remembered. Others that share the pool may be about to
+   charge it, so there it must have been untouched for a whole era besides.
+6. `rebase` moves the origin to the floor: differences stay, numbers stay small. What travels does not depend on it.
 
-Times per call: O(1) for a charge; O(log n) amortised in the backlogged tenants for the floor.
+Times per call: O(1) for a charge; O(log n) amortised in the backlogged tenants for the floor; forgetting is O(1)
+amortised over the tenants that come.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterator
+from math import inf
 from typing import Final
 
-_REMEMBERED: Final = 5  # outputs that a prediction is the mean of (VTC, section 4.4)
+from gateway.core.accounts import Account, Delta
+from gateway.core.backlog import Backlog
+from gateway.core.telling import Telling
 
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """What one gateway tells the others: charges since its last delta, every lift's total so far, and its floor.
-
-    The floor counts from the common origin, None while nobody is backlogged there.
-    """
-
-    charges: Mapping[str, float] = field(default_factory=dict)
-    lifts: Mapping[str, float] = field(default_factory=dict)
-    floor: float | None = None
-
-
-@dataclass(slots=True)
-class Account:
-    """One tenant: its counter and weight, how many of its jobs want to run, and how many bills are open."""
-
-    tenant: str
-    weight: float = 1.0
-    counter: float = 0.0
-    lifted: float = 0.0
-    wanting: int = 0
-    since: int = 0  # order of becoming backlogged: equal counters are served in it
-    open_bills: int = 0
-    unsent: float = 0.0
-    overhead: float = 0.0  # tokens computed again after pauses: measured, never charged
-    outputs: deque[int] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-
-    @property
-    def predicted_output(self) -> float:
-        """Mean of the last outputs (tokens); 0 for a tenant without a past."""
-        return sum(self.outputs) / len(self.outputs) if self.outputs else 0.0
+_REBASE_AT: Final = 1e12  # service units; far below where a float loses single tokens
+_FEW: Final = 1024  # accounts that are worth no search for idle ones
+_NOISE: Final = 1e-6  # service units
 
 
 class Counters:
@@ -66,12 +40,13 @@ class Counters:
     def __init__(self, *, lifts: bool = True) -> None:
         self._lifts = lifts
         self._accounts: dict[str, Account] = {}
-        self._heap: list[tuple[float, int, str]] = []  # lazily ordered: an entry may be below its counter, never above
-        self._backlog: dict[str, Account] = {}
+        self._present: dict[str, Account] = {}  # with jobs here
+        self._backlog = Backlog()
         self._last_left: str | None = None
-        self._order = 0
+        self._left_here: str | None = None  # since the last delta
         self._origin = 0.0
-        self._lifts_unsent: set[str] = set()
+        self._look_at = _FEW  # so many accounts are worth the next search for idle ones
+        self._telling = Telling()
         self._floors: dict[str, float] = {}  # other gateways', from the common origin
 
     def __repr__(self) -> str:
@@ -86,7 +61,26 @@ class Counters:
     def __contains__(self, tenant: str) -> bool:
         return tenant in self._accounts
 
-    # ---- who wants service
+    # ---- who is here, and who wants service
+
+    def enter(self, tenant: str) -> None:
+        """The tenant has one job more here. One that nobody knows begins at the floor, whatever its job does."""
+        known = tenant in self._accounts
+        account = self._present[tenant] = self.account(tenant)
+        account.jobs += 1
+        if not known:
+            self._lift(account)
+
+    def leave(self, tenant: str) -> None:
+        """One job less is here."""
+        account = self._present[tenant]
+        account.jobs -= 1
+        if not account.jobs:
+            del self._present[tenant]
+
+    def present(self) -> Iterator[Account]:
+        """The tenants that have jobs here."""
+        return iter(self._present.values())
 
     def arrive(self, tenant: str, weight: float = 1.0) -> Account:
         """A new job of this tenant wants to run; lifts the tenant if it was not backlogged."""
@@ -94,31 +88,27 @@ class Counters:
             raise ValueError("a weight must be positive")
         account = self.account(tenant)
         account.weight = weight
-        if self._lifts and not account.wanting:
-            floor = self._arrival_floor()
-            if floor is not None and floor > account.counter:
-                account.lifted += floor - account.counter
-                account.counter = floor
-                self._lifts_unsent.add(tenant)
-        self._want(account)
+        if not account.wanting:
+            self._lift(account)
+        self.want(tenant)
         return account
 
     def want(self, tenant: str) -> None:
         """A job that had started wants to run again; no lift."""
-        self._want(self.account(tenant))
+        account = self.account(tenant)
+        account.wanting += 1
+        if account.wanting == 1:
+            self._backlog.join(account)
 
     def settle(self, tenant: str) -> None:
-        """One job less wants to run: it was selected, its reader has enough to read, or it is gone.
-
-        ValueError when none did.
-        """
+        """One job less wants to run: selected, gone, or its reader has enough. ValueError when none did."""
         account = self.account(tenant)
         if not account.wanting:
             raise ValueError(f"no job of {tenant} wants to run")
         account.wanting -= 1
         if not account.wanting:
-            del self._backlog[tenant]
-            self._last_left = tenant
+            self._backlog.leave(account)
+            self._last_left = self._left_here = tenant
 
     def backlogged(self, tenant: str) -> bool:
         account = self._accounts.get(tenant)
@@ -126,7 +116,7 @@ class Counters:
 
     def backlog(self) -> Iterator[Account]:
         """The backlogged tenants, in the order in which they became it."""
-        return iter(self._backlog.values())
+        return iter(self._backlog)
 
     @property
     def backlogged_tenants(self) -> int:
@@ -143,23 +133,12 @@ class Counters:
 
     def smallest(self) -> str | None:
         """The backlogged tenant whose turn it is: smallest counter, then who has been backlogged longest."""
-        heap = self._heap
-        while heap:
-            value, since, tenant = heap[0]
-            account = self._accounts.get(tenant)
-            if account is None or not account.wanting or account.since != since:
-                heappop(heap)
-            elif account.counter != value:
-                heappop(heap)
-                heappush(heap, (account.counter, since, tenant))
-            else:
-                return tenant
-        return None
+        return None if (first := self._backlog.first()) is None else first.tenant
 
     def floor(self) -> float | None:
         """The smallest counter among the backlogged tenants, other gateways' floors included; None if there is none."""
-        tenant = self.smallest()
-        own = None if tenant is None else self._accounts[tenant].counter
+        first = self._backlog.first()
+        own = None if first is None else first.counter
         if not self._floors:
             return own
         others = min(self._floors.values()) - self._origin
@@ -172,11 +151,11 @@ class Counters:
 
     def charge(self, account: Account, service: float) -> None:
         """Add service (units before the weight); negative for a refund."""
-        amount = service / account.weight
+        amount, before = service / account.weight, account.counter
         account.counter += amount
         account.unsent += amount
-        if amount < 0 and account.wanting:
-            self._push(account)
+        self._telling.changed(account)
+        self._backlog.moved(account, before)
 
     def rebase(self) -> float:
         """Subtract the floor from every counter; returns it. Neither lags nor what is sent change; O(tenants)."""
@@ -185,73 +164,87 @@ class Counters:
             self._origin += shift
             for account in self._accounts.values():
                 account.counter -= shift
-            self._heap = [(a.counter, a.since, a.tenant) for a in self._backlog.values()]
-            heapify(self._heap)
+            self._backlog.reorder()
         return shift
 
-    def forget(self, keep: Callable[[str], bool] = lambda _tenant: False) -> list[str]:
+    def tidy(self) -> None:
+        """Rebase and forget where it is time for that. Call it while nobody holds an idle tenant's account."""
+        if abs(self.floor() or 0.0) > _REBASE_AT:
+            self.rebase()
+        if len(self._accounts) >= self._look_at:
+            self.forget()
+            self._look_at = max(_FEW, 2 * len(self._accounts))
+
+    def forget(self) -> list[str]:
         """Drop the accounts that an arrival would make anew as they are; returns their tenants. O(tenants).
 
-        These are idle (no job wants to run, no bill open), at or below the floor, and not `keep`; nor is anybody
-        dropped whose charges no `take_delta` has taken yet. While gateways share counters, keep whoever the shared
-        store still holds: lifts are totals since the account began.
+        What their last outputs were is lost: a prediction begins anew. Without lifts nobody is ever dropped.
         """
-        floor = self._arrival_floor()
-        if floor is None:
-            return []
-        gone = [
-            a.tenant
-            for a in self._accounts.values()
-            if a.counter <= floor
-            and not (a.wanting or a.open_bills or a.unsent or a.tenant in self._lifts_unsent)
-            and a.tenant != self._last_left
-            and not keep(a.tenant)
-        ]
+        gone = [account.tenant for account in self._dispensable(self._telling.counts_from)]
         for tenant in gone:
             del self._accounts[tenant]
+            self._telling.drop(tenant)
         return gone
 
     # ---- other gateways
 
+    def begin_era(self, era: int) -> None:
+        """The gateways that share the pool count this era now; an earlier one changes nothing. O(tenants)."""
+        if era > self._telling.era:
+            dispensable = {account.tenant for account in self._dispensable(inf)}
+            self._telling.begin_era(era, (a for t, a in self._accounts.items() if t not in dispensable))
+
     def has_delta(self) -> bool:
-        """Whether anything was charged or lifted here since the last `take_delta`. O(tenants)."""
-        return bool(self._lifts_unsent) or any(account.unsent for account in self._accounts.values())
+        """Whether there is anything to tell that no `take_delta` has told."""
+        return self._telling.pending
 
     def take_delta(self) -> Delta:
         """What happened here since the last call, to be sent to the others."""
-        charges = {a.tenant: a.unsent for a in self._accounts.values() if a.unsent}
-        for tenant in charges:
-            self._accounts[tenant].unsent = 0.0
-        lifts = {tenant: self._accounts[tenant].lifted for tenant in self._lifts_unsent}
-        self._lifts_unsent.clear()
-        first = self.smallest()
-        floor = None if first is None else self._accounts[first].counter + self._origin
-        return Delta(charges, lifts, floor)
+        first, last, self._left_here = self._backlog.first(), self._left_here, None
+        return self._telling.take(self._origin, None if first is None else first.counter + self._origin, last)
 
     def snapshot(self) -> Delta:
-        """All that was sent and heard so far, for a gateway that begins: merged there, it makes the same counters."""
+        """The totals of all that was sent and heard so far; `correct` makes the same counters of them elsewhere."""
         accounts = self._accounts.values()
-        charges = {a.tenant: a.counter + self._origin - a.lifted - a.unsent for a in accounts}
-        return Delta(charges, {a.tenant: a.lifted for a in accounts})
+        return Delta(
+            {a.tenant: a.told(self._origin) for a in accounts},
+            {a.tenant: a.lifted for a in accounts},
+            eras={a.tenant: a.era for a in accounts if a.era},
+        )
 
-    def put_back(self, delta: Delta) -> None:
-        """The delta could not be sent: it goes out with the next one."""
-        for tenant, amount in delta.charges.items():
-            self.account(tenant).unsent += amount
-        self._lifts_unsent.update(delta.lifts)
+    def correct(self, totals: Delta) -> None:
+        """The totals of all that was sent by anybody, by this gateway too: what was not heard is made up for."""
+        self._telling.shared = True
+        for tenant in totals.tenants:
+            account, era, lifted = self.account(tenant), totals.eras.get(tenant, 0), totals.lifts.get(tenant, 0.0)
+            before = account.counter
+            if era > account.era:
+                account.begin(era, lifted, self._origin)
+            if era == account.era:
+                missing = totals.charges.get(tenant, 0.0) - account.told(self._origin)
+                account.hear(missing if abs(missing) > _NOISE else 0.0, lifted)
+            self._backlog.moved(account, before)
 
     def merge(self, source: str, delta: Delta) -> None:
-        """Another gateway's delta. Charges and lifts commute; of a source's floors the one merged last counts."""
-        for tenant, amount in delta.charges.items():
+        """Another gateway's delta. Charges and lifts commute; of a source's floors the one merged last counts.
+
+        What belongs to totals that are over, or whose beginning was not heard, changes nothing.
+        """
+        self._telling.shared = True
+        begun = frozenset(delta.begun)
+        for tenant in delta.tenants:
+            era = delta.eras.get(tenant, 0)
+            if era and tenant not in begun and tenant not in self._accounts:
+                continue
             account = self.account(tenant)
-            account.counter += amount
-            if amount < 0 and account.wanting:
-                self._push(account)
-        for tenant, lifted in delta.lifts.items():
-            account = self.account(tenant)
-            if lifted > account.lifted:
-                account.counter += lifted - account.lifted
-                account.lifted = lifted
+            before = account.counter
+            if era > account.era and tenant in begun:
+                account.begin(era, delta.lifts[tenant], self._origin)
+            if era == account.era:
+                account.hear(delta.charges.get(tenant, 0.0), delta.lifts.get(tenant, account.lifted))
+            self._backlog.moved(account, before)
+        if delta.last in self._accounts:
+            self._last_left = delta.last
         if delta.floor is None:
             self._floors.pop(source, None)
         else:
@@ -269,17 +262,26 @@ class Counters:
             floor = self._accounts[self._last_left].counter
         return floor
 
-    def _want(self, account: Account) -> None:
-        account.wanting += 1
-        if account.wanting == 1:
-            self._order += 1
-            account.since = self._order
-            self._backlog[account.tenant] = account
-            self._push(account)
+    def _lift(self, account: Account) -> None:
+        if not self._lifts:
+            return
+        floor = self._arrival_floor()
+        if floor is None and self._telling.era:  # whom the others have forgotten was below all that they tell of
+            floor = min((a.counter for a in self._accounts.values() if a is not account), default=None)
+        if floor is not None and floor > account.counter:
+            account.lifted += floor - account.counter
+            account.counter = floor
+            self._telling.changed(account, lifted=True)
 
-    def _push(self, account: Account) -> None:
-        heappush(self._heap, (account.counter, account.since, account.tenant))
-        if len(self._heap) > 64 + 4 * len(self._backlog):
-            # Refunds leave entries behind; each backlogged tenant needs one.
-            self._heap = [(a.counter, a.since, a.tenant) for a in self._backlog.values()]
-            heapify(self._heap)
+    def _dispensable(self, before: float) -> list[Account]:
+        """The idle tenants, last touched before this era, that are not above anything that a floor may ever be."""
+        floor = self._arrival_floor() if self._lifts else None
+        if floor is None:
+            return []
+        idle = []
+        for account in self._accounts.values():
+            if account.idle and account.era < before and account.tenant != self._last_left:
+                idle.append(account)
+            else:
+                floor = min(floor, account.least)
+        return [account for account in idle if account.counter <= floor]

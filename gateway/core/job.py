@@ -171,6 +171,10 @@ class Job:
         """Whether it wants nothing until its reader is back."""
         return self.state in (JobState.PARKED, JobState.PARKING)
 
+    def age(self, now: float) -> float:
+        """Seconds since it arrived in which somebody read it or waited for it."""
+        return now - self.arrived - self.parked_s
+
     @property
     def context_tokens(self) -> int:
         """Tokens that the engine holds for this job while it runs."""

@@ -26,6 +26,7 @@ from gateway.core.shares import NOTHING, Amount, Line, may_fill, next_held, turn
 
 SURE: Final = 0.9
 STRANGER: Final = 4.0
+ERA_S: Final = 600.0  # who was touched by nobody for that long may be forgotten; see `accounts.py`
 _LOOKS: Final = 3
 
 
@@ -59,6 +60,7 @@ class Holder:
         self._lines: dict[str, Line] = {}  # what was said last
         self._book: Reply | None = None
         self._epoch_since = inf
+        self._era_since = inf
         self._seq = 0
         self._sent_at = -inf
         self._renewed = -inf
@@ -102,6 +104,11 @@ class Holder:
     def epoch(self) -> str:
         """The one in which this gateway was answered last; empty before."""
         return "" if self._book is None else self._book.epoch
+
+    @property
+    def era(self) -> int:
+        """The one that all gateways count; 0 before the first answer."""
+        return 0 if self._book is None else self._book.era
 
     @property
     def settled(self) -> bool:
@@ -148,6 +155,7 @@ class Holder:
             buried=buried,
             freed=dict(self._freed(now)),
             leaves=leaves,
+            era=self.era + (now - self._era_since >= ERA_S),
         )
 
     def answered(self, request: Request, reply: Reply, now: float) -> bool:
@@ -158,6 +166,8 @@ class Holder:
         if self.epoch != reply.epoch:
             self._epoch_since = now
             self._elders = self._others
+        if self.era != reply.era:
+            self._era_since = now
         if reply.settled:
             self._elders = {}
         here = {name: member for name, member in reply.members.items() if name != self.me and not member.gone}

@@ -10,7 +10,9 @@ Rules of this file:
    took over (it may have lost the last second), begins a new one, and is not settled: gateways tell what they hold and
    get nothing more, until one of them has waited long enough for every lease of which the book knows nothing to have
    run out.
-4. Who has been silent for too long is buried by somebody who has watched it all that time, if it has said nothing
+4. An era is some time that all gateways count together, the first one is 1: it is what the latest of them asks for,
+   once it has seen the present one for long enough. Eras outlive epochs; what they are for is in `accounts.py`.
+5. Who has been silent for too long is buried by somebody who has watched it all that time, if it has said nothing
    since. Its line stays, as gone, until it is known that its legs have ended.
 """
 
@@ -35,7 +37,7 @@ class Request:
     `epoch`: the one in which it was answered last, empty for a newcomer; `nonce` names a new epoch if one begins;
     `settled`: it has waited a lease's time since it saw this epoch; `knows`: the
     newest arrival that it knows of; `buried`: who was silent, with the number of its last request; `freed`: what those
-    who are gone can still hold at most; `leaves`: it is about to end.
+    who are gone can still hold at most; `leaves`: it is about to end; `era`: the one that it wants to be in.
     """
 
     me: str
@@ -49,6 +51,7 @@ class Request:
     buried: Mapping[str, int] = field(default_factory=dict)
     freed: Mapping[str, Mapping[str, Amount]] = field(default_factory=dict)
     leaves: bool = False
+    era: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Reply:
     members: Mapping[str, Member]
     lines: Mapping[str, Mapping[str, Line]]
     late: bool = False
+    era: int = 1
 
 
 @dataclass(slots=True, eq=False)
@@ -79,6 +83,7 @@ class Ledger:
     """The book itself, in memory."""
 
     epoch: str = ""
+    era: int = 1
     boot: str = ""
     settled: bool = False
     arrivals: int = 0
@@ -92,6 +97,7 @@ class Ledger:
         me = self.members.get(request.me)
         if me is not None and request.seq <= me.seq:
             return self._reply(late=True)
+        self.era = max(self.era, request.era)
         if request.settled and request.epoch == self.epoch:
             self.settled = True
         self._bury(request)
@@ -177,4 +183,4 @@ class Ledger:
 
     def _reply(self, *, late: bool = False) -> Reply:
         lines = {engine: dict(lines) for engine, lines in self.lines.items()}
-        return Reply(self.epoch, self.settled, dict(self.members), lines, late)
+        return Reply(self.epoch, self.settled, dict(self.members), lines, late, self.era)

@@ -59,7 +59,8 @@ class LimitState:
 class Reservation:
     """The right to run one request, to be settled and released by whoever reserved it.
 
-    `id` is unique in its store, `tokens` is the estimate, `state` where the key stood right after reserving.
+    `id` is unique in its store, 0 where nothing is held for a key without limits; `tokens` is the estimate, `state`
+    where the key stood right after reserving.
     """
 
     id: int

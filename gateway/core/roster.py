@@ -9,6 +9,8 @@ Rules of this file:
 3. Service is what was computed for a tenant; what a pause makes an engine compute again is nobody's.
 """
 
+from bisect import bisect_left, insort
+
 from gateway.core.bills import Cashier
 from gateway.core.capacity import EngineLoad, tokens_to_reserve
 from gateway.core.counters import Counters
@@ -29,6 +31,7 @@ class Roster:
         self._knows_outputs = knows_outputs
         self.jobs: dict[str, Job] = {}
         self.waiting: dict[str, Job] = {}
+        self._line: list[int] = []  # their orders of arrival, sorted
         self.fleet = Fleet(tuning.engine_prior, tuning.fits)
         self.counters = Counters(lifts=lifts)
         self.cashier = Cashier(self.counters, tuning.cost, cached_price=tuning.cached_price, predicts=predicts)
@@ -37,6 +40,11 @@ class Roster:
         self.starts: list[Start] = []
         self.pauses: list[Pause] = []
         self.resumes: list[Resume] = []
+
+    def enter(self, job: Job) -> None:
+        """A job comes into the pool."""
+        self.jobs[job.spec.id] = job
+        self.counters.enter(job.spec.tenant)
 
     # ---- what a policy does
 
@@ -48,7 +56,7 @@ class Roster:
         else:
             self.resumes.append(Resume(name, load.id, reason))
         load.take(job, self.need(job), now)
-        del self.waiting[name]
+        self.stop_waiting(job)
         job.move(JobEvent.PLACE)
         job.yielded = False
         job.reason = reason
@@ -125,9 +133,22 @@ class Roster:
     def wait(self, job: Job, *, arrives: bool = False) -> None:
         """The job joins those without a leg."""
         self.waiting[job.spec.id] = job
+        insort(self._line, job.order)
         if not job.yielded:
             job.reason = None
             self.want(job, arrives=arrives)
+
+    def stop_waiting(self, job: Job) -> bool:
+        """The job gives up its place in the line; False when it has none."""
+        if self.waiting.pop(job.spec.id, None) is None:
+            return False
+        del self._line[bisect_left(self._line, job.order)]
+        return True
+
+    def place_in_line(self, job_id: str) -> int | None:
+        """How many waiting jobs arrived before this one; None when it does not wait. O(log n)."""
+        job = self.waiting.get(job_id)
+        return None if job is None else bisect_left(self._line, job.order)
 
     def inherit(self, job: Job, produced: int, now: float) -> None:
         """What the job has produced was charged by another gateway, and has been read at its pace until now."""
@@ -167,6 +188,7 @@ class Roster:
     def forget(self, job: Job) -> None:
         """Nothing of the job is left."""
         del self.jobs[job.spec.id]
+        self.counters.leave(job.spec.tenant)
 
     def release(self, job: Job, *, failed: bool) -> None:
         """The job's leg has ended: its room is free."""

@@ -28,7 +28,6 @@ from gateway.core.waiting_room import QueueLimits, WaitingRoom
 
 _SHORTEST_GAP: Final = 0.2  # of a tick: plans at once are no closer than that
 _LOWEST_PRIORITY: Final = 2**31 - 1  # engines hold it in 32 bits
-_REBASE_AT: Final = 1e12  # service units; far below where a float loses single tokens
 
 
 class Scheduler:
@@ -220,8 +219,7 @@ class Scheduler:
         # Who was paused before its first token was seen waits in the room too.
         for job_id in (*(move.job_id for move in starts), *(move.job_id for move in resumes)):
             self._room.leave(roster.jobs[job_id])
-        if abs(roster.counters.floor() or 0.0) > _REBASE_AT:
-            roster.counters.rebase()
+        roster.counters.tidy()
         tick = now + roster.tuning.tick_s if self._policy.ticks and roster.waiting else None
         self._plan_at = min((at for at in (self._room.next_deadline(), tick) if at is not None), default=None)
         return Plan(starts, pauses, resumes, rejects, wake_at=self._plan_at)
@@ -245,9 +243,7 @@ class Scheduler:
 
     def place_in_queue(self, job_id: str) -> int | None:
         """How many waiting jobs arrived before this one; None when it does not wait."""
-        if (mine := self._roster.waiting.get(job_id)) is None:
-            return None
-        return sum(1 for job in self._roster.waiting.values() if job.order < mine.order)
+        return self._roster.place_in_line(job_id)
 
     def standing(self, job_id: str, now: float) -> Standing | None:
         """How the job stands for its reader; None when it is not here."""
@@ -271,7 +267,8 @@ class Scheduler:
 
     def _enter(self, spec: JobSpec, now: float) -> Job:
         self._arrivals += 1
-        job = self._roster.jobs[spec.id] = Job(spec, now, self._arrivals, prompt_tokens=spec.prompt_tokens)
+        job = Job(spec, now, self._arrivals, prompt_tokens=spec.prompt_tokens)
+        self._roster.enter(job)
         return job
 
     def _wait(self, job: Job, *, arrives: bool = False) -> None:
@@ -282,7 +279,7 @@ class Scheduler:
 
     def _stop_waiting(self, job: Job) -> None:
         """The job gives up its place in the queue, if it has one."""
-        if self._roster.waiting.pop(job.spec.id, None) is not None:
+        if self._roster.stop_waiting(job):
             self._policy.discard(job)
             self._room.leave(job)
 

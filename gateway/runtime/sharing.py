@@ -8,7 +8,8 @@ Rules of this file:
    everything only keeps its lease, and its charges go with that.
 2. An exchange whose answer did not come may have been done. What it told is sent again as it was, until an answer
    comes; the store knows by its number whether it has it. What happens meanwhile waits.
-3. Who misses a message, is new, or finds a new epoch reads all sums; what they hold already is not merged again.
+3. Who misses a message, is new, or finds a new epoch reads all sums; what they hold already is not merged again. Until
+   then it tells nothing new: it would tell whole counters without what it has not heard.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.clock import Clock
-from gateway.core.counters import Delta
 from gateway.core.leases import Holder
 from gateway.core.shares import Line, next_held, turns
 from gateway.errors import Unavailable
@@ -128,6 +128,7 @@ class Sharing:
             return
         self._unsure = None
         self._answered_at = self._clock.now()
+        self.pool.scheduler.counters.begin_era(reply.era)
         if epoch != reply.epoch:
             self._must_read, self._must_seed = True, bool(epoch)
         if self._joined != (joined := reply.members[self.holder.me].joined):
@@ -138,7 +139,7 @@ class Sharing:
 
     def _message(self) -> Message | None:
         """What there is to tell: first of all again what nobody has acknowledged."""
-        if self._unsure is not None:
+        if self._unsure is not None or self._must_read:
             return self._unsure
         delta = self.pool.scheduler.counters.take_delta()
         health, self._registry.health = self._registry.health, {}
@@ -227,9 +228,7 @@ class Sharing:
             await self._store.seed(self.pool.scheduler.counters.snapshot())
             self._must_seed = False
         sums = await self._store.sums()
-        known = self.pool.scheduler.counters.snapshot()
-        charges = {name: total - known.charges.get(name, 0.0) for name, total in sums.charges.items()}
-        self.pool.scheduler.counters.merge("", Delta({n: a for n, a in charges.items() if abs(a) > 1e-6}, sums.lifts))
+        self.pool.scheduler.counters.correct(sums.totals)
         for name, number in sums.numbers.items():
             if name != self.holder.me:  # all others: a newcomer may be in the sums before the ledger has told of it
                 self._numbers[name] = max(number, self._numbers.get(name, 0))

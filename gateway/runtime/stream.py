@@ -164,6 +164,7 @@ class Stream:
         self.legs += 1
         self.last_heard = now
         self._unheard = True
+        self.usage = self.usage and Usage(self.usage.prompt_tokens, 0)  # the last leg's; only the prompt is the same
         if self.started_at is None:
             self.started_at = now
         return self.course.begin(engine, self.produced, now, seen=self._outlet is not None)

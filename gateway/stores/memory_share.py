@@ -1,8 +1,8 @@
 """What gateways share, in one process: the twin of the Redis store, for tests."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta, Totals
 from gateway.core.ledger import Ledger, Reply, Request
 from gateway.core.shares import Amount
 from gateway.stores.share import EngineRecord, Message, Sums
@@ -13,20 +13,21 @@ class MemoryShare:
 
     def __init__(self) -> None:
         self._ledger = Ledger()
-        self._charges: dict[str, float] = {}
-        self._lifts: dict[str, float] = {}
+        self._totals = Totals()
         self._numbers: dict[str, int] = {}
+        self._numbers_before: dict[str, int] = {}
         self._engines: dict[str, EngineRecord] = {}
         self.available = True
         self._hearers: dict[str, tuple[Callable[[Message], None], Callable[[], None]]] = {}
 
     async def exchange(self, request: Request, message: Message | None) -> Reply:
-        before = self._held(request.me)
+        before, era = self._held(request.me), self._ledger.era
         reply = self._ledger.sync(request)
-        if message is not None and not reply.late and message.number > self._numbers.get(message.source, 0):
-            for tenant, amount in message.delta.charges.items():
-                self._charges[tenant] = self._charges.get(tenant, 0.0) + amount
-            _raise(self._lifts, message.delta.lifts)
+        if reply.era > era:
+            self._totals.turn()
+            self._numbers_before, self._numbers = self._numbers, {}
+        if message is not None and not reply.late and message.number > self._known().get(message.source, 0):
+            self._totals.add(message.delta)
             self._numbers[message.source] = message.number
             self._engines |= message.engines
             for hear, _ in self._others(request.me):
@@ -38,11 +39,10 @@ class MemoryShare:
         return reply
 
     async def sums(self) -> Sums:
-        return Sums(dict(self._charges), dict(self._lifts), dict(self._numbers), dict(self._engines))
+        return Sums(self._totals.sums(), self._known(), dict(self._engines))
 
-    async def seed(self, delta: Delta) -> None:
-        _raise(self._charges, delta.charges)
-        _raise(self._lifts, delta.lifts)
+    async def seed(self, totals: Delta) -> None:
+        self._totals.seed(totals)
 
     def hear(self, me: str, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
         self._hearers[me] = (message, moved)
@@ -50,10 +50,8 @@ class MemoryShare:
     def _others(self, me: str) -> list[tuple[Callable[[Message], None], Callable[[], None]]]:
         return [each for name, each in self._hearers.items() if name != me]
 
+    def _known(self) -> dict[str, int]:
+        return {**self._numbers_before, **self._numbers}
+
     def _held(self, me: str) -> dict[str, Amount]:
         return {name: lines[me].held for name, lines in self._ledger.lines.items() if me in lines}
-
-
-def _raise(sums: dict[str, float], amounts: Mapping[str, float]) -> None:
-    for tenant, amount in amounts.items():
-        sums[tenant] = max(amount, sums.get(tenant, amount))

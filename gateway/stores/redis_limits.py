@@ -3,6 +3,8 @@
 While Redis is away each gateway goes on alone with its share, the limit divided by the gateways that were there last,
 so that together they exceed no limit, and a single one that is cut off exceeds it by its share at most. What was used
 meanwhile is told when Redis is back. An empty Redis learns the levels and the streams again from those who know them.
+
+A key without limits is not asked about: nothing is held for its streams, also if it gets limits while they run.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gateway.core.limits import Limits, LimitState, RateLimiter, Reservation
+from gateway.core.limits import NO_LIMITS, Limits, LimitState, RateLimiter, Reservation
 from gateway.errors import RateLimited, Unavailable
 from gateway.stores.redis_commands import Argument, Call, Script, accepted
 from gateway.stores.redis_limit_scripts import RESERVE, SETTLE, STATE, allowance, check, too_many
@@ -23,6 +25,8 @@ CALM_ROUNDS: Final = 5  # of them, to the next report of a stream that stays wit
 RETRY_S: Final = 0.5  # a connection that broke under a reservation is waited for so long
 MAX_UNSENT: Final = 20_000
 MAX_KNOWN: Final = 10_000
+_UNLIMITED: Final = LimitState(None, None)
+_NOTHING_HELD: Final = 0  # the number of a reservation that needs none
 
 Levels = tuple[float, float]
 
@@ -72,12 +76,14 @@ class RedisLimitStore:
     # ---- LimitStore
 
     async def reserve(self, key_id: str, limits: Limits, tokens_estimate: int, *, now: float) -> Reservation:
+        if limits == NO_LIMITS:
+            return Reservation(_NOTHING_HELD, key_id, tokens_estimate, _UNLIMITED)
         if limits.tokens_per_minute is not None and tokens_estimate > limits.tokens_per_minute:
             raise RateLimited(
                 f"The request may need {tokens_estimate} tokens, more than the key's limit of"
                 f" {limits.tokens_per_minute} tokens per minute. Ask for fewer tokens."
             )
-        number = secrets.randbits(62)
+        number = 1 + secrets.randbits(62)
         asked = [*self._hints(key_id, limits, now), str(number), tokens_estimate]
         try:
             verdict, wait, *levels, streams = await self._ask(RESERVE, key_id, limits, asked, now)
@@ -106,7 +112,8 @@ class RedisLimitStore:
         self._end(reservation, used_total, now, "end")
 
     def take_over(self, reservation: Reservation, *, now: float) -> Reservation:
-        self._holds[reservation.id] = _Hold(reservation.key_id, reservation.tokens, 0, now)
+        if reservation.id != _NOTHING_HELD:
+            self._holds[reservation.id] = _Hold(reservation.key_id, reservation.tokens, 0, now)
         return reservation
 
     def leave(self, reservation: Reservation, *, now: float) -> None:
@@ -120,6 +127,8 @@ class RedisLimitStore:
         self._end(reservation, 0, now, "cancel")
 
     async def state(self, key_id: str, limits: Limits, *, now: float) -> LimitState:
+        if limits == NO_LIMITS:
+            return _UNLIMITED
         try:
             levels = await self._ask(STATE, key_id, limits, [], now)
         except Unavailable:

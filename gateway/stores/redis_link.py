@@ -155,6 +155,7 @@ class RedisLink:
         channels = [self.key("mark", "all"), *self._channels]  # one at least, so that the connection is one that hears
         self.operations += len(channels)
         await hearing.subscribe(*channels)
+        stay_cancelled()
         for _ in channels:
             if await hearing.get_message(timeout=self._settings.timeout_s) is None:
                 raise away()
@@ -197,6 +198,7 @@ class RedisLink:
             if message is None:
                 self.operations += 1
                 await hearing.ping()
+                stay_cancelled()
                 message = await hearing.get_message(timeout=self._settings.timeout_s)
                 if message is None:
                     raise Unavailable("the subscription is silent")

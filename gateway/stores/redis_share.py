@@ -2,17 +2,18 @@
 
 The script does what `core/ledger.py` says, on the ledger as JSON under one key; the contract tests hold the two against
 each other. It asks Redis for its run id: another process may have lost the last second, so it begins a new epoch.
-Charges are sums (HINCRBYFLOAT), lifts the largest one. All keys of a pool carry its model as tag. They end two days
-after the last exchange.
+Tenants' totals are kept as `core/accounts.py` says, in two hashes: what is touched goes into the one of the present
+era, and when an era begins, that becomes the one of the era before, whose rest is forgotten. So it is with the numbers
+of messages. All keys of a pool carry its model as tag. They end two days after the last exchange.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta
 from gateway.core.ledger import Reply, Request
 from gateway.stores.redis_commands import Script
 from gateway.stores.redis_link import RedisLink
@@ -21,24 +22,47 @@ from gateway.stores.share import EngineRecord, Message, Sums
 _KEPT_S: Final = 2 * 86_400
 _MOVED: Final = b"moved "
 
+_FIND: Final = """
+local function find(now, before, name) return redis.call('HGET', now, name) or redis.call('HGET', before, name) end
+local function totals(name)
+  local kept = find(KEYS[1], KEYS[2], name) or '0 0 0'
+  local era, charges, lifted = string.match(kept, '(%S+) (%S+) (%S+)')
+  return tonumber(era), tonumber(charges), tonumber(lifted)
+end
+local function keep(name, era, charges, lifted)
+  redis.call('HSET', KEYS[1], name, string.format('%d %.17g %.17g', era, charges, lifted))
+end
+"""
+
 EXCHANGE: Final = Script(
+    f"""{_FIND}"""
     """
 local function nothing(t) return next(t) == nil end
-local book_key, charges, lifts, numbers, engines = unpack(KEYS)
+local accounts, accounts_before, numbers, numbers_before, engines, book_key = unpack(KEYS)
 local request, channel, kept = cjson.decode(ARGV[1]), ARGV[3], ARGV[4]
 local me = request.me
 local boot = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
 local text = redis.call('GET', book_key)
 local book = text and cjson.decode(text)
+local era = book and book.era or 1
 if not book or book.boot ~= boot then
   book = {epoch = request.nonce, boot = boot, settled = false, arrivals = 0, members = {}, lines = {}}
 end
+book.era = era
 local members, lines = book.members, book.lines
 local before = members[me]
 local function answer(late)
-  return cjson.encode({epoch = book.epoch, settled = book.settled, members = members, lines = lines, late = late})
+  return cjson.encode({
+    epoch = book.epoch, settled = book.settled, members = members, lines = lines, late = late, era = book.era})
 end
 if before and request.seq <= before.seq then return answer(true) end
+if request.era > era then
+  book.era = request.era
+  for now, was in pairs({[accounts] = accounts_before, [numbers] = numbers_before}) do
+    redis.call('DEL', was)
+    if redis.call('EXISTS', now) == 1 then redis.call('RENAME', now, was) end
+  end
+end
 if request.settled and request.epoch == book.epoch then book.settled = true end
 
 local function strike(engine, name)
@@ -122,18 +146,21 @@ local others = false -- who comes later reads the sums
 for name in pairs(members) do if name ~= me then others = true end end
 
 local message = ARGV[2] ~= '' and cjson.decode(ARGV[2])
-local known = message and tonumber(redis.call('HGET', numbers, message.source) or 0)
+local known = message and tonumber(find(numbers, numbers_before, message.source) or 0)
 if message and known < message.number then
-  for tenant, amount in pairs(message.delta.charges) do
-    redis.call('HINCRBYFLOAT', charges, tenant, string.format('%.17g', amount))
-  end
-  for tenant, amount in pairs(message.delta.lifts) do
-    local known = redis.call('HGET', lifts, tenant)
-    if not known or tonumber(known) < amount then redis.call('HSET', lifts, tenant, string.format('%.17g', amount)) end
+  local delta, told, begun = message.delta, {}, {}
+  for tenant in pairs(delta.charges) do told[tenant] = true end
+  for tenant in pairs(delta.lifts) do told[tenant] = true end
+  for _, tenant in ipairs(delta.begun) do begun[tenant] = true end
+  for tenant in pairs(told) do
+    local its_era, charges, lifted = totals(tenant)
+    local era, lift = delta.eras[tenant] or 0, delta.lifts[tenant] or lifted
+    if begun[tenant] and era > its_era then its_era, charges, lifted = era, 0, lift end
+    if era == its_era then keep(tenant, era, charges + (delta.charges[tenant] or 0), math.max(lifted, lift)) end
   end
   redis.call('HSET', numbers, message.source, message.number)
   for engine, record in pairs(message.engines) do redis.call('HSET', engines, engine, cjson.encode(record)) end
-  for number = 2, 5 do redis.call('EXPIRE', KEYS[number], kept) end
+  for number = 1, 5 do redis.call('EXPIRE', KEYS[number], kept) end
   if others then redis.call('PUBLISH', channel, ARGV[2]) end
 end
 if moved and others then redis.call('PUBLISH', channel, 'moved ' .. me) end
@@ -150,14 +177,16 @@ return found
 )
 
 SEED: Final = Script(
+    f"""{_FIND}"""
     """
-for number, key in ipairs(KEYS) do
-  for tenant, amount in pairs(cjson.decode(ARGV[number])) do
-    local known = redis.call('HGET', key, tenant)
-    if not known or tonumber(known) < amount then redis.call('HSET', key, tenant, string.format('%.17g', amount)) end
-  end
-  redis.call('EXPIRE', key, ARGV[3])
+local remembered = cjson.decode(ARGV[1])
+for tenant, charges in pairs(remembered.charges) do
+  local known, charged, lifted = totals(tenant)
+  local era, lift = remembered.eras[tenant] or 0, remembered.lifts[tenant] or 0
+  if era > known then keep(tenant, era, charges, lift)
+  elseif era == known then keep(tenant, era, math.max(charges, charged), math.max(lift, lifted)) end
 end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 )
 
@@ -168,7 +197,8 @@ class RedisShare:
     def __init__(self, link: RedisLink, model: str) -> None:
         self._link = link
         tag = quote(model, safe="")
-        self._keys = [link.key("share", tag, each) for each in ("ledger", "charges", "lifts", "numbers", "engines")]
+        parts = ("accounts", "accounts-before", "numbers", "numbers-before", "engines", "ledger")
+        self._keys = [link.key("share", tag, each) for each in parts]
         self._channel = link.key("share", tag, "news")
         self._replies = msgspec.json.Decoder(Reply)
         self._messages = msgspec.json.Decoder(Message)
@@ -185,17 +215,16 @@ class RedisShare:
         return self._replies.decode(answer)
 
     async def sums(self) -> Sums:
-        charges, lifts, numbers, engines = map(_pairs, await self._link.run_script(SUMS, self._keys[1:]))
+        found = await self._link.run_script(SUMS, self._keys[:5])
+        now, before, numbers, numbers_before, engines = map(_pairs, found)
         return Sums(
-            {name: float(value) for name, value in charges.items()},
-            {name: float(value) for name, value in lifts.items()},
-            {name: int(value) for name, value in numbers.items()},
+            _totals({**before, **now}),
+            {name: int(value) for name, value in {**numbers_before, **numbers}.items()},
             {name: msgspec.json.decode(value, type=EngineRecord) for name, value in engines.items()},
         )
 
-    async def seed(self, delta: Delta) -> None:
-        charges, lifts = msgspec.json.encode(delta.charges), msgspec.json.encode(delta.lifts)
-        await self._link.run_script(SEED, self._keys[1:3], charges, lifts, _KEPT_S)
+    async def seed(self, totals: Delta) -> None:
+        await self._link.run_script(SEED, self._keys[:2], msgspec.json.encode(totals), _KEPT_S)
 
     def hear(self, me: str, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
         ours = msgspec.json.encode({"source": me})[:-1] + b","  # how a message of ours begins: it is not worth decoding
@@ -214,3 +243,13 @@ class RedisShare:
 def _pairs(flat: Any) -> dict[str, bytes]:
     """A hash as Redis lists it in a script's answer."""
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _totals(kept: Mapping[str, bytes]) -> Delta:
+    """What the hashes of accounts hold."""
+    each = {tenant: value.split() for tenant, value in kept.items()}
+    return Delta(
+        {tenant: float(charges) for tenant, (_, charges, _) in each.items()},
+        {tenant: float(lifted) for tenant, (_, _, lifted) in each.items()},
+        eras={tenant: int(era) for tenant, (era, _, _) in each.items()},
+    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta
 from gateway.core.ledger import Reply, Request
 from gateway.engines.base import EngineFacts, EngineSettings
 
@@ -44,15 +44,17 @@ class Message:
     @property
     def empty(self) -> bool:
         """Whether it says nothing; the floor alone is not looked at."""
-        return not (self.delta.charges or self.delta.lifts or self.health or self.engines)
+        return not (self.delta.charges or self.delta.lifts or self.delta.last or self.health or self.engines)
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """All charges and lifts so far, the numbers of the messages that are in them, and the records of the engines."""
+    """The tenants' totals, the numbers of the messages that are in them, and the records of the engines.
 
-    charges: Mapping[str, float] = field(default_factory=dict)
-    lifts: Mapping[str, float] = field(default_factory=dict)
+    Tenants that nobody told of, and gateways that told nothing, since before the last era are not among them.
+    """
+
+    totals: Delta = field(default_factory=Delta)
     numbers: Mapping[str, int] = field(default_factory=dict)
     engines: Mapping[str, EngineRecord] = field(default_factory=dict)
 
@@ -70,8 +72,8 @@ class ShareStore(Protocol):
     async def sums(self) -> Sums:
         """Everything that is summed up."""
 
-    async def seed(self, delta: Delta) -> None:
-        """Totals that a gateway remembers: each sum becomes the larger one."""
+    async def seed(self, totals: Delta) -> None:
+        """Totals that a gateway remembers: of the same era the larger ones count, else those of the later era."""
 
     def hear(self, me: str, message: Callable[[Message], None], moved: Callable[[], None]) -> None:
         """Call `message` with what others than `me` tell, and `moved` when one of them gave, took or lacks a part of an

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.core.accounts import Delta
 from gateway.core.capacity import EngineCapacity
-from gateway.core.counters import Delta
 from gateway.core.ledger import Ledger, Reply, Request
 from gateway.core.shares import NOTHING
 from gateway.emulator.profiles import Profile
@@ -92,7 +92,7 @@ class Sharing:
             counters.merge("", Delta(others, lifts))
             for other, delta in zip(self._gateways, deltas, strict=True):
                 if other is not gateway:
-                    counters.merge(str(other.number), Delta(floor=delta.floor))
+                    counters.merge(str(other.number), Delta(floor=delta.floor, last=delta.last))
         for gateway, own in zip(self._gateways, deltas, strict=True):
             self.traffic.exchanged(*self._sync(gateway, now), own)
 

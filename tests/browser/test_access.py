@@ -67,8 +67,8 @@ def test_screen_readers_hear_sentences(page: Page, emulator: Emulators, gateway:
     served = gateway([emulator()])
     enter(page, served)
     page.evaluate(
-        "window.heard = []; new MutationObserver(() => heard.push(document.querySelector('#heard').textContent))"
-        ".observe(document.querySelector('#heard'), { childList: true })"
+        "window.heard = []; new MutationObserver(all => all.forEach(one => one.addedNodes.forEach(node => "
+        "heard.push(node.textContent.trim())))).observe(document.querySelector('#heard'), { childList: true })"
     )
 
     ask(page, "Tell me about rivers.")

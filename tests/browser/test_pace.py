@@ -13,7 +13,7 @@ from tests.support.servers import Emulators, Gateways
 RATE = in_characters(pace_from_spec("reading")).rate
 """Characters a second."""
 
-SPAN_S: Final = float(os.environ.get("TEST_PACE_S", "30"))
+SPAN_S: Final = float(os.environ.get("TEST_PACE_S", "20"))
 
 WATCH = """
 window.shown = []

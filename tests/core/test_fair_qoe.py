@@ -154,6 +154,7 @@ def test_steps_go_up_at_once_and_down_half_a_step_late() -> None:
     roster = Roster(Tuning(slack_s=0.0))  # phi is 1
     counters, steps = roster.counters, Steps()
     for tenant in ("a", "b"):
+        counters.enter(tenant)
         counters.arrive(tenant)
     seen = []
     for ahead in (0.5, 1.1, 0.6, 0.4, 3.7, 2.6, 2.4, 0.0):
@@ -199,3 +200,37 @@ def test_the_smaller_the_slack_the_nearer_the_tenants() -> None:
     assert gaps[0] <= gaps[1] <= gaps[2]
     assert gaps[0] < gaps[2]
     assert gaps[0] <= vtc + 100 + 2 * 60  # within one job of it
+
+
+def test_who_was_away_while_it_waited_has_not_waited_longer_than_it_was_there() -> None:
+    """A minute without a reader makes nobody late; who has been there all that time is."""
+    subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, PATIENT, age_s=5.0, age_share=1.0, cap=0.0)
+    subject.add(reader("first"), 0.0)
+    subject.plan(0.0)
+    subject.add(reader("away"), 0.0)
+    subject.park("away", 0.1)
+    subject.add(reader("stays"), 0.2)
+    subject.unpark("away", 60.0)
+    policy = subject._policy
+    assert isinstance(policy, FairQoe)
+    policy._late_credit = 1.0
+    jobs = list(subject._roster.waiting.values())
+
+    late = [bid.job.spec.id for bid in policy.rank(jobs, 60.0) if bid.begins is Reason.LATE]
+    assert late == ["stays"]
+
+
+def test_a_program_that_nobody_waited_for_is_not_older_for_it() -> None:
+    """What it gains by a place falls with the time that it has been waited for."""
+    subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, PATIENT)
+    subject.add(program("first"), 0.0)
+    subject.plan(0.0)
+    subject.add(program("away"), 0.0)
+    subject.park("away", 0.0)
+    subject.unpark("away", 60.0)
+    subject.add(program("new"), 60.0)
+
+    policy = subject._policy
+    assert isinstance(policy, FairQoe)
+    bids = policy.rank(list(subject._roster.waiting.values()), 60.0)
+    assert bids[0].gain == bids[1].gain

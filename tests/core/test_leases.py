@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.leases import Holder
+from gateway.core.leases import ERA_S, Holder
 from gateway.core.ledger import Ledger
 from gateway.core.shares import Amount, Line, next_held, targets, turns
 
@@ -270,3 +270,25 @@ def test_who_leaves_gives_everything_back() -> None:
     site.wants["g1"] = 16
     site.rounds(2, [staying])
     assert staying.usable(ENGINE, site.now).seats == 16
+
+
+def test_gateways_count_eras_together_and_never_back() -> None:
+    """One that has seen the present one for ten minutes asks for the next; who joins or is late counts with them."""
+    site = Site(2)
+    assert site.holders[0].era == 0
+    site.settle()
+    assert [holder.era for holder in site.holders] == [1, 1]
+    begun = site.now
+    site.rounds(1, step_s=ERA_S - 60.0)
+    site.rounds(1)
+    assert site.now < begun + ERA_S
+    assert [holder.era for holder in site.holders] == [1, 1]
+    site.now = begun + ERA_S
+    site.rounds(2)
+    assert [holder.era for holder in site.holders] == [2, 2]
+    site.ledger, site.boot = Ledger(), "b"  # all is lost
+    site.rounds(2)
+    newcomer = Holder("new", TTL_S)
+    site.wants["new"] = site.used["new"] = 0
+    site.sync(newcomer)
+    assert [holder.era for holder in (*site.holders, newcomer)] == [2, 2, 2]

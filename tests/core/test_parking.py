@@ -2,8 +2,8 @@
 
 import pytest
 
+from gateway.core.accounts import Delta
 from gateway.core.capacity import EngineCapacity
-from gateway.core.counters import Delta
 from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.scheduler import Scheduler
 from gateway.core.waiting_room import QueueLimits
@@ -136,8 +136,9 @@ def test_an_inherited_job_lifts_nobody_and_needs_a_place_only_while_it_is_fresh(
     subject.add(spec("runs", "u", 500), 0.0)
     subject.plan(0.0)
     subject.add(spec("waits", "u"), 0.0)
+    subject.counters.merge("dead", Delta({"t": 140.0}))
     subject.inherit(reader("old", "t"), 20, 1.0)
-    assert subject.counters.account("t").counter == 0.0
+    assert subject.counters.account("t").counter == 140.0
     with pytest.raises(QueueFull):
         subject.inherit(reader("fresh", "t"), 0, 1.0)
     with pytest.raises(ValueError, match="already"):

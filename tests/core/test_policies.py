@@ -14,9 +14,11 @@ from gateway.core.policies import DEFAULT_POLICY, POLICIES, find_policy
 from gateway.core.policies.base import InOrder
 from gateway.core.policies.fcfs import Fcfs
 from gateway.core.policies.round_robin import RoundRobin
+from gateway.core.policies.rpm import Rpm
 from gateway.core.policies.vtc import Vtc
 from gateway.core.roster import Roster
 from gateway.core.tuning import Tuning
+from gateway.errors import RateLimited
 from tests.core.pool import scheduler, spec
 
 TENANTS = ["a", "b", "c", "d"]
@@ -188,3 +190,16 @@ def test_the_rank_for_an_engine_is_the_tenants_lead() -> None:
     for name in "cd":
         subject.remove(name, 1.0)
     assert (subject.priority("a"), subject.priority("b")) == (0, 0)
+
+
+def test_tenants_that_asked_long_ago_are_no_burden_to_a_rate_limit() -> None:
+    """Who asks within a minute is remembered, however many others come."""
+    policy = Rpm(Roster(Tuning()), limit=1)
+    for number in range(1000):
+        policy.admit(spec("j", f"t{number}"), float(number))
+    policy.admit(spec("j", "t900"), 1000.0)
+    with pytest.raises(RateLimited) as refused:
+        policy.admit(spec("j", "t999"), 1000.0)
+
+    assert refused.value.retry_after_s == 59.0
+    assert len(policy._accepted) == 60

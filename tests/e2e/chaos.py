@@ -97,6 +97,7 @@ class Scene:
     clients: list[httpx2.AsyncClient]
     expected: list[str]
     settings: dict[str, Any]  # of a gateway that comes later
+    stack: AsyncExitStack  # what is closed at the end
 
     @asynccontextmanager
     async def reading(self, count: int = STREAMS) -> AsyncIterator[list[Reader]]:
@@ -122,7 +123,7 @@ class Scene:
 
     async def join(self, house: Gateway) -> None:
         """One more gateway; readers come to it too, once it knows their key."""
-        http = httpx2.AsyncClient(base_url=house.url, headers=self.clients[0].headers, timeout=30.0, trust_env=False)
+        http = await self.stack.enter_async_context(_client(house, self.houses[0]))
         self.houses.append(house)
         self.clients.append(http)
         await eventually(lambda: _known(http))
@@ -157,6 +158,12 @@ class Scene:
         await asyncio.sleep(PAUSE_S)
 
 
+def _client(house: Gateway, known: Gateway) -> httpx2.AsyncClient:
+    """For requests to one gateway with the key that was made at another."""
+    limits = httpx2.Limits(max_connections=1000)
+    return httpx2.AsyncClient(base_url=house.url, headers=known.headers, timeout=30.0, trust_env=False, limits=limits)
+
+
 async def _known(http: httpx2.AsyncClient) -> bool:
     return (await http.get("/v1/models")).status_code == httpx2.codes.OK
 
@@ -164,22 +171,15 @@ async def _known(http: httpx2.AsyncClient) -> bool:
 @asynccontextmanager
 async def scene(emulator: Emulators, gateway: Gateways, redis: RedisServer, relay: Relay) -> AsyncIterator[Scene]:
     """Two engines, two gateways; what each prompt's answer should be."""
-    engines = [await asyncio.to_thread(emulator, speed=0.2) for _ in range(2)]
+    engines = await asyncio.gather(*(asyncio.to_thread(emulator, speed=0.2) for _ in range(2)))
     urls = [redis.url, f"redis://127.0.0.1:{relay.port}/0"]
     more = {"pool": {"queue": {"max_jobs_per_tenant": 1000}}, "redis": {"url": redis.url, "ttl_s": TTL_S}}
     pool = {"queue": {"max_jobs_per_tenant": 1000}}
-    houses = [await asyncio.to_thread(gateway, engines, pool=pool, redis={"url": url, "ttl_s": TTL_S}) for url in urls]
+    settings = [{"url": url, "ttl_s": TTL_S} for url in urls]
+    houses = await asyncio.gather(*(asyncio.to_thread(gateway, engines, pool=pool, redis=each) for each in settings))
     async with AsyncExitStack() as stack:
-        limits = httpx2.Limits(max_connections=1000)
-        clients = [
-            await stack.enter_async_context(
-                httpx2.AsyncClient(
-                    base_url=house.url, headers=houses[0].headers, timeout=30.0, trust_env=False, limits=limits
-                )
-            )
-            for house in houses
-        ]
+        clients = [await stack.enter_async_context(_client(house, houses[0])) for house in houses]
         await eventually(lambda: _known(clients[1]))
         whole = [Reader(number) for number in range(PROMPTS)]
         await asyncio.gather(*(reader.read(clients[:1]) for reader in whole))
-        yield Scene(redis, relay, engines, houses, clients, [reader.heard.text for reader in whole], more)
+        yield Scene(redis, relay, engines, houses, clients, [reader.heard.text for reader in whole], more, stack)

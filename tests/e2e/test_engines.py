@@ -43,14 +43,7 @@ async def test_an_engine_is_drained_replaced_and_removed(
     await stuck.until(2)
     add = ["add", "--id", "new", "--model", MODEL, "--engine-url", second.url]
     assert (await asyncio.to_thread(engines, served, *add))[0] == 0
-    status, said = await asyncio.to_thread(engines, served, *add)
-    assert (status, "There is an engine 'new'" in said) == (1, True)
-
-    async def ready() -> bool:
-        _, said = await asyncio.to_thread(engines, served, "list")
-        return [engine["state"] for engine in json.loads(said)["data"]] == ["ready", "ready"]
-
-    await eventually(ready)
+    await eventually(lambda: served.metrics().value("andante_engine_ready", engine="new") == 1)
     status, said = await asyncio.to_thread(engines, served, "drain", "engine-1")
     assert (status, json.loads(said)) == (0, {"moved": 3, "staying": 1})
     assert (await asyncio.to_thread(engines, served, "remove", "engine-1"))[0] == 1
@@ -64,6 +57,10 @@ async def test_an_engine_is_drained_replaced_and_removed(
         return (await asyncio.to_thread(engines, served, "remove", "engine-1"))[0] == 0
 
     await eventually(removed)
+    status, said = await asyncio.to_thread(engines, served, *add)
+    assert (status, "There is an engine 'new'" in said) == (1, True)
+    _, said = await asyncio.to_thread(engines, served, "list")
+    assert [engine["state"] for engine in json.loads(said)["data"]] == ["ready"]
     again = await (await clients(served, {**ASK, "max_tokens": 5})).sse()
     assert len(again.ids) == 5
     status, said = await asyncio.to_thread(engines, served, "drain", "nobody")

@@ -15,7 +15,7 @@ from tests.support.raw import CHAT, Clients, Json, Raw, Sse
 from tests.support.servers import Emulators, Engine, Gateway, Gateways
 
 STREAMS = int(os.environ.get("TEST_FAILOVER_STREAMS", "24"))
-ROUNDS = int(os.environ.get("TEST_FAILOVER_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("TEST_FAILOVER_ROUNDS", "1"))
 TOKENS = 50 + 100 * ROUNDS
 DETECTION_S = 2.0
 POOL = {

@@ -120,10 +120,10 @@ async def test_a_failure_that_nobody_takes_over_is_a_status(
     house: House, clients: Clients, fault: Json, status: int, code: str
 ) -> None:
     """Streams and whole answers alike: OpenAI's error object, and none of the engine's own words about itself."""
-    for stream in (True, False):
-        request = await clients(house.alone, {**ASK, "stream": stream, "emulator_faults": fault})
-        error = (await request.json())["error"]
-
+    bodies = [{**ASK, "stream": stream, "emulator_faults": fault} for stream in (True, False)]
+    requests = [await clients(house.alone, body) for body in bodies]
+    answers = await asyncio.gather(*(request.json() for request in requests))
+    for request, error in zip(requests, (answer["error"] for answer in answers), strict=True):
         assert (request.status, error["code"]) == (status, code)
         assert set(error) == {"message", "type", "param", "code"}
         assert "EngineCore" not in error["message"]

@@ -15,7 +15,7 @@ from tests.support.redis import RedisServer
 from tests.support.servers import Emulators, Gateway, Gateways
 
 STREAMS = int(os.environ.get("TEST_REDIS_COST_STREAMS", "20"))
-TOKENS = int(os.environ.get("TEST_REDIS_COST_TOKENS", "600"))
+TOKENS = int(os.environ.get("TEST_REDIS_COST_TOKENS", "400"))
 SPEED = 0.05  # 20 ms for each token of each stream
 MOST_OPERATIONS = float(os.environ.get("TEST_REDIS_COST_OPERATIONS", "0.25"))  # for each token; 0.1 at full size
 MOST_CPU = float(

@@ -23,10 +23,13 @@ class Flaky(MemoryShare):
     """A store whose answers may be lost: `fails` is how, before the exchange ("away") or after it ("lost")."""
 
     fails = ""
+    unreadable = False
     reads = exchanges = 0
 
     async def sums(self) -> Sums:
         self.reads += 1
+        if self.unreadable:
+            raise Unavailable("away")
         return await super().sums()
 
     async def exchange(self, request: Request, message: Message | None) -> Reply:

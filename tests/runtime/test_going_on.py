@@ -79,6 +79,26 @@ async def test_a_plan_pauses_and_resumes() -> None:
         assert (cost.level, cost.ttft_s, cost.resent_tokens, cost.cached_tokens) == ("replay", 0.5, 15, 12)
 
 
+async def test_what_an_aborted_leg_counted_is_not_what_the_stream_used() -> None:
+    """The next leg's tokens count, though its engine tells no usage; what the first one told of the prompt stays."""
+    async with house(*engines("a", max_running=1)) as made:
+        job = made.submit()
+        first = await made.leg()
+        first.token(tokens=3)
+        first.sink.counted(replace(USAGE, resent_tokens=12, cached_tokens=8))
+        pause(made, job)
+        second = await made.leg(number=1)
+        second.token(tokens=2)
+        second.sink.completed()
+
+        assert await ended(job) is None
+        assert meter_of(job).released == [12 + 5]
+        (end,) = made.watcher.ended
+        assert (end.prompt_tokens, end.completion_tokens) == (12, 5)
+        (cost,) = made.watcher.costs
+        assert (cost.resent_tokens, cost.cached_tokens) == (3, None)
+
+
 @pytest.mark.parametrize("tokens", [0, 3])
 async def test_who_leaves_while_being_paused_is_gone(tokens: int) -> None:
     """The room comes back once, whether anything had been said or not."""

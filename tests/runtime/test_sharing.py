@@ -39,7 +39,7 @@ async def test_charges_reach_the_others_once_also_when_an_answer_is_lost() -> No
         await site.rounds(1, [a])
     await site.rounds(4)
     assert (a.counter("t"), b.counter("t")) == (40.0, 40.0)
-    assert (await site.store.sums()).charges == {"t": 40.0}
+    assert (await site.store.sums()).totals.charges == {"t": 40.0}
 
 
 async def test_who_comes_later_reads_what_was_charged() -> None:
@@ -91,10 +91,29 @@ async def test_a_newcomer_s_charge_that_was_read_is_not_counted_again_when_it_is
     await a.sharing._round(site.clock.now())
     a.sharing._must_read = True
     new.pool.scheduler.counters.charge(new.pool.scheduler.counters.account("t"), 10.0)
-    await site.rounds(1, [new], step_s=0.0)
+    await site.rounds(1, [new], step_s=0.0)  # it reads, and has told nothing before
+    await new.sharing._round(site.clock.now())
     await a.sharing._merge()
     await site.rounds(2)
     assert a.counter("t") == 10.0
+
+
+async def test_who_has_not_read_the_sums_tells_nothing_of_its_own() -> None:
+    """It would tell a whole counter that lacks what it has not read, and everybody would take that over."""
+    site = Site(1)
+    await site.begin()
+    (a,) = site.members
+    a.ask("t", 2)
+    a.plan()
+    await site.rounds(8, step_s=TTL_S / 8)
+    site.store._ledger.era += 1  # in which nobody has told of the tenant yet
+    new = Member("g9", site.store, site.clock)
+    new.pool.scheduler.counters.charge(new.pool.scheduler.counters.account("t"), 1.0)
+    site.store.unreadable = True
+    await site.rounds(3, [new])
+    site.store.unreadable = False
+    await site.rounds(4, [new, a])
+    assert [each.pool.scheduler.counters.account("t").counter for each in (a, new)] == [21.0, 21.0]
 
 
 async def test_a_dead_gateway_s_floor_holds_nobody_down() -> None:
@@ -122,9 +141,9 @@ async def test_a_store_that_lost_everything_is_told_again() -> None:
     await site.rounds(4)
     seats = [a.seats, b.seats]
     empty = Flaky()
-    site.store._ledger, site.store._charges, site.store._numbers = empty._ledger, {}, {}
+    site.store._ledger, site.store._totals, site.store._numbers = empty._ledger, empty._totals, {}
     await site.rounds(40)
-    assert (await site.store.sums()).charges == {"s": 10.0, "t": 10.0}
+    assert (await site.store.sums()).totals.charges == {"s": 10.0, "t": 10.0}
     assert (a.counter("s"), b.counter("s"), a.counter("t"), b.counter("t")) == (10.0,) * 4
     assert sum(seats) <= 8
     assert a.seats + b.seats <= 8
@@ -159,3 +178,63 @@ async def test_who_was_frozen_past_its_lease_starts_nothing_when_it_wakes() -> N
     await jobs[0].end
     assert (woken.pool.scheduler.running("a"), woken.pool.scheduler.waiting) == (len(jobs) - 2, 1)
     await dispatcher.stop()
+
+
+async def turn(site: Site) -> None:
+    """A new era, which somebody has waited for."""
+    era = site.members[0].sharing.holder.era
+    site.members[0].sharing.holder._era_since = float("-inf")
+    await site.rounds(8, step_s=TTL_S / 8)
+    assert [member.sharing.holder.era for member in site.members] == [era + 1] * len(site.members)
+
+
+async def test_who_was_idle_for_an_era_is_forgotten_by_all_and_comes_back_to_all() -> None:
+    """With one counter everywhere, in the store too."""
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    for tenant in ("idle", "busy"):
+        a.ask(tenant, 1)
+        assert a.plan() == 1
+    a.pool.scheduler.remove("j1", site.clock.now(), finished=True)
+    a.pool.scheduler.leg_ended("j1", LegEnded(), site.clock.now())
+    await site.rounds(3)
+    assert all("idle" in member.pool.scheduler.counters for member in site.members)
+    for _ in range(3):
+        a.ask("busy", 1)
+        a.plan()
+        await turn(site)
+    for member in site.members:
+        member.pool.scheduler.counters.forget()
+    assert not any("idle" in member.pool.scheduler.counters for member in site.members)
+    assert (await site.store.sums()).totals.charges.keys() == {"busy"}
+
+    b.ask("idle", 2)
+    assert b.plan() == 2
+    await site.rounds(4)
+    late = Member("g9", site.store, site.clock)
+    await site.rounds(3, [late])
+    told = [member.pool.scheduler.counters.account("idle").counter for member in (a, b, late)]
+    assert told == [told[0]] * 3
+    assert told[0] > 10.0
+
+
+async def test_a_debt_is_told_again_before_the_store_forgets_it() -> None:
+    """Who is ahead of one that runs is so in every era, though nobody touches it; a newcomer hears of it too."""
+    site = Site(2)
+    await site.begin()
+    a, b = site.members
+    for tenant, jobs in (("behind", 1), ("ahead", 2), ("last", 1)):
+        a.ask(tenant, jobs)
+        assert a.plan() == jobs
+    for number in range(1, 3):
+        a.pool.scheduler.remove(f"j{number + 1}", site.clock.now(), finished=True)
+        a.pool.scheduler.leg_ended(f"j{number + 1}", LegEnded(), site.clock.now())
+    await site.rounds(3)
+    for _ in range(4):
+        await turn(site)
+        for member in site.members:
+            member.pool.scheduler.counters.forget()
+    late = Member("g9", site.store, site.clock)
+    await site.rounds(3, [late])
+    assert [each.pool.scheduler.counters.account("ahead").counter for each in (a, b, late)] == [30.0] * 3

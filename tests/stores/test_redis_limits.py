@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.core.limits import Limits
+from gateway.core.limits import NO_LIMITS, Limits, LimitState
 from gateway.errors import RateLimited, TooManyStreams
 from gateway.stores.redis_limits import RedisLimitStore
 from tests.support.redis import RedisServer, linked
@@ -89,6 +89,27 @@ async def test_an_empty_redis_learns_what_was_used(redis: RedisServer) -> None:
         state = await store.state("key", LIMITS, now=0.0)
         assert state.tokens is not None
         assert state.tokens.remaining == 4995
+
+
+async def test_a_key_without_limits_asks_redis_nothing(redis: RedisServer) -> None:
+    """Nor when its stream is settled, handed over or ended; a limit that it gets later counts from then on."""
+    async with linked(redis.url) as one, linked(redis.url) as other:
+        here, there = (RedisLimitStore(link, time=lambda now: now) for link in (one, other))
+        before = one.operations, other.operations
+        reservations = [await here.reserve("key", NO_LIMITS, 10**9, now=0.0) for _ in range(3)]
+        assert reservations[0].state == await here.state("key", NO_LIMITS, now=0.0) == LimitState(None, None)
+        here.settle(reservations[0], 100, now=0.0)
+        taken = there.take_over(reservations[0], now=0.0)
+        here.leave(reservations[0], now=0.0)
+        there.settle(taken, 200, now=0.0)
+        there.release(taken, 300, now=0.0)
+        here.release(reservations[1], 100, now=0.0)
+        here.cancel(reservations[2], now=0.0)
+        for store in (here, there):
+            await store.report(*store._unsent, now=0.0)
+        assert (one.operations, other.operations) == before
+        assert redis.count("*limits:*") == 0
+        assert await admitted(here) == 10
 
 
 async def test_the_clock_is_redis_own(redis: RedisServer) -> None:

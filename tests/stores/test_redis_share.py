@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.counters import Delta
+from gateway.core.accounts import Delta
 from gateway.core.ledger import Entry, Ledger, Request
 from gateway.core.shares import Amount, Line
 from gateway.engines.base import EngineFacts, EngineSettings
+from gateway.stores.memory_share import MemoryShare
 from gateway.stores.redis_link import LinkSettings, RedisLink
 from gateway.stores.redis_share import RedisShare
 from gateway.stores.share import EngineRecord, Health, Message
@@ -45,6 +46,7 @@ REQUESTS = st.builds(
     buried=st.dictionaries(NAMES, st.integers(1, 12), max_size=1),
     freed=st.dictionaries(ENGINES, st.dictionaries(NAMES, AMOUNTS, max_size=2), max_size=1),
     leaves=st.sampled_from([False, False, False, True]),
+    era=st.integers(0, 3),
 )
 
 
@@ -60,6 +62,47 @@ def test_the_script_is_the_ledger(redis: RedisServer, requests: list[Request]) -
             share = RedisShare(link, "a model")
             for request in requests:
                 assert await share.exchange(request, None) == ledger.sync(request)
+
+    asyncio.run(both())
+
+
+TENANTS = st.sampled_from(["t", "u {}", "v"])
+SUMS = st.dictionaries(TENANTS, st.integers(-20, 200).map(float), max_size=3)
+ERAS = st.dictionaries(TENANTS, st.integers(0, 4), max_size=3)
+BEGINNINGS = st.lists(TENANTS, unique=True, max_size=2).map(tuple)
+
+
+@st.composite
+def deltas(draw: st.DrawFn) -> Delta:
+    """Any; whose totals begin is told what they begin with."""
+    begun = draw(BEGINNINGS)
+    lifts = {**dict.fromkeys(begun, 7.0), **draw(SUMS)}
+    return Delta(draw(SUMS), lifts, eras=draw(ERAS), begun=begun)
+
+
+def remembered(delta: Delta) -> Delta:
+    """Totals of every tenant that is named."""
+    return Delta({t: delta.charges.get(t, 0.0) for t in delta.tenants}, delta.lifts, eras=delta.eras)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(told=st.lists(st.tuples(deltas(), st.booleans(), st.booleans()), max_size=20))
+def test_the_script_keeps_the_totals(redis: RedisServer, told: list[tuple[Delta, bool, bool]]) -> None:
+    """Whatever is told and seeded, in whatever eras: the same sums as in the twin in memory."""
+
+    async def both() -> None:
+        twin, era = MemoryShare(), 1
+        async with linked(redis.url) as link:
+            await link.do("FLUSHALL")
+            share = RedisShare(link, "a model")
+            for number, (delta, turns, seeds) in enumerate(told, 1):
+                era += turns
+                for store in (share, twin):
+                    if seeds:
+                        await store.seed(remembered(delta))
+                    else:
+                        await store.exchange(Request("g0", number, "n", {}, era=era), Message("g0", number, delta))
+                assert await share.sums() == await twin.sums()
 
     asyncio.run(both())
 
@@ -99,7 +142,7 @@ async def test_what_one_tells_the_others_hear_and_later_ones_read(link: RedisLin
 
     assert again.late  # so it is not charged twice
     assert heard == [told]
-    assert (sums.charges, sums.lifts, sums.numbers) == ({"t": 1.5}, {"t": 0.25}, {"g0": 1})
+    assert (sums.totals, sums.numbers) == (Delta({"t": 1.5}, {"t": 0.25}, eras={"t": 0}), {"g0": 1})
     assert sums.engines == {"x": record}
 
 
@@ -127,7 +170,7 @@ async def test_seeds_are_not_added_up(link: RedisLink) -> None:
         for amount in (3.0, 5.0, 4.0):
             await share.seed(Delta({"t": amount}, {"t": amount}))
         sums = await share.sums()
-    assert (sums.charges, sums.lifts) == ({"t": 5.0}, {"t": 5.0})
+    assert (sums.totals.charges, sums.totals.lifts) == ({"t": 5.0}, {"t": 5.0})
 
 
 async def test_another_process_begins_a_new_epoch(tmp_path: Path) -> None:

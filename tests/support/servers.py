@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import httpx2
@@ -88,7 +89,7 @@ class Gateways:
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._stack = stack
         self._folder = folder
-        self._count = 0
+        self._numbers = count(1)
 
     def __call__(
         self,
@@ -106,8 +107,7 @@ class Gateways:
         `pool` adds to the pool's table, `engine` to each engine's, `sections` to the file's (`server={...}`), `env`
         overrides them; `new_key` describes the key.
         """
-        self._count += 1
-        folder = self._folder / f"gateway-{self._count}"
+        folder = self._folder / f"gateway-{next(self._numbers)}"
         folder.mkdir()
         config = folder / "andante.toml"
         tables: dict[str, dict[str, object]] = {

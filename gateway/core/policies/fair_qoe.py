@@ -127,7 +127,7 @@ class FairQoe(Andes):
         if job.paced:
             gain = tracker.gain(speed, delay_s, self._horizon_s, now)
         else:  # it reads nothing, so what it has already does not count against it
-            gain = (self._horizon_s / (self._horizon_s + now - job.arrived)) ** 2
+            gain = (self._horizon_s / (self._horizon_s + job.age(now))) ** 2
         if job.produced and job.paced and not self.overloaded:
             spare_s = tracker.lead(now) - self._roster.must_run_s(job)
             if spare_s <= 0:
@@ -185,7 +185,7 @@ class FairQoe(Andes):
             if bid.job.fresh
             and bid.job.engine_id is None
             and bid.job.tracker.present
-            and now - bid.job.arrived - bid.job.spec.pace.ttft_s > overdue
+            and bid.job.age(now) - bid.job.spec.pace.ttft_s > overdue
         ]
         if late:
             oldest = min(late, key=lambda index: bids[index].job.order)

@@ -16,23 +16,22 @@ class Steps:
         self._phi = 1.0
 
     def sort(self, roster: Roster, now: float) -> None:
-        """Bring every tenant's step up to date."""
+        """Bring the steps of the tenants that have jobs up to date. A tenant without jobs has none."""
         counters = roster.counters
         floor, backlogged = counters.floor(), counters.backlogged_tenants
         if floor is None or not backlogged:
             self._steps.clear()
             return
         self._phi = max(1.0, roster.tuning.slack_s * roster.service.read(now) / backlogged)
-        for account in counters:
-            lead, step = (account.counter - floor) / self._phi, self._steps.get(account.tenant, 0)
+        steps, self._steps = self._steps, {}
+        for account in counters.present():
+            lead, step = (account.counter - floor) / self._phi, steps.get(account.tenant, 0)
             if lead > step + 1:
                 step = int(min(lead, _FAR))
             elif lead < step - _LATE_DOWN:
                 step = max(0, int(lead + _LATE_DOWN))
             if step:
                 self._steps[account.tenant] = step
-            else:
-                self._steps.pop(account.tenant, None)
 
     def after(self, tenant: str, service: float, *, runs: bool) -> int:
         """The tenant's step once it has got so much more service; what runs leaves its step later."""
