@@ -6,6 +6,7 @@ from statistics import pstdev
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ask, enter
+from tests.support.programs import machine_is_quiet
 from tests.support.servers import Emulators, Gateways
 
 BURSTS = """
@@ -44,6 +45,8 @@ new MutationObserver(() => {
 def test_bursts_are_shown_evenly(page: Page, emulator: Emulators, gateway: Gateways) -> None:
     """Eight characters each quarter of a second, 300 ms early or late: their gaps, shown, spread a tenth at most.
 
+    A fifth where other tests run and take frames away.
+
     Shown by the frame, of which there are some 60 a second; the first two seconds have no lead yet.
     """
     served = gateway([emulator()])
@@ -58,7 +61,7 @@ def test_bursts_are_shown_evenly(page: Page, emulator: Emulators, gateway: Gatew
     # Other tests take the cores away now and then: the calmest third of the answer tells what the pacer does.
     calmest = min(spread(shown[at : at + 107]) for at in (0, 107, 213))
     assert came > 50
-    assert calmest <= came / 10, (calmest, came)
+    assert calmest <= came / (10 if machine_is_quiet() else 5), (calmest, came)
 
 
 def spread(times: list[float]) -> float:

@@ -1,8 +1,8 @@
 """Which tests run one after the other where pytest-xdist runs two at a time (`scripts/test` without arguments).
 
 A test that follows a clock, in a browser or in processes that stream, is disturbed by another one like it, and hardly
-by one that computes: all of the first kind share a lane. The tests of one file share its fixtures, those of vLLM the
-engine.
+by one that computes: all of the first kind share a lane, and those of vLLM, which starts once and takes all cores that
+it finds. The tests of any other file share its fixtures.
 """
 
 from pathlib import Path
@@ -33,8 +33,7 @@ CLOCKED: Final = frozenset(
 
 def lane(path: Path, fixtures: frozenset[str]) -> str:
     """The lane of a test in this file, relative to tests/, that asks for these fixtures."""
-    if "vllm_server" in fixtures:
-        return "vllm"
-    if path.parts[0] == "browser" or (path.parts[0] == "e2e" and path.stem in CLOCKED):
+    of_clocks = path.parts[0] == "browser" or (path.parts[0] == "e2e" and path.stem in CLOCKED)
+    if of_clocks or "vllm_server" in fixtures:
         return "clocked"
     return path.as_posix()
