@@ -27,6 +27,7 @@ from loadgen.live_figures import Objectives, live_figures
 from loadgen.live_job import Asking
 from loadgen.loops import run_alone, run_loop
 from loadgen.measures import summarise
+from loadgen.outputs import prepare_folder
 from loadgen.page import page
 from loadgen.progress import Progress
 from loadgen.records import JobRecord
@@ -90,6 +91,8 @@ COLUMNS: Final = (
 def run_case(name: str, args: argparse.Namespace) -> Sequence[Table]:
     """One case: its table, and a page with the figures where --out says."""
     case = CASES[name]
+    if args.out is not None:
+        prepare_folder(args.out / f"live-{name}")
     workload = case.make(args.seed, QUICK if args.quick else 1.0)
     print(f"{case.title}: {len(workload.requests)} jobs for each of {', '.join(POLICIES)}", file=sys.stderr)
     simulated = {policy: _simulated(case, workload, policy) for policy in POLICIES}
@@ -100,7 +103,6 @@ def run_case(name: str, args: argparse.Namespace) -> Sequence[Table]:
         for policy, outcome in outcomes.items()
     }
     if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
         figures = report.figures_of(lived, records)
         text = page(case.title, side_by_side(lived), figures, {"workload": workload.name, "seed": args.seed})
         (args.out / f"live-{name}.html").write_text(text, encoding="utf-8")

@@ -26,7 +26,7 @@ from tests.runtime.fakes import FakeMeter, Watcher, job_request
 from tests.support.servers import MODEL, Emulators
 
 STREAMS = int(os.environ.get("TEST_PAUSED_STREAMS", "60"))
-SPEED = 0.7  # slow enough that answers do not end while pauses wait for a busy core
+SPEED = 0.05  # slow enough that tokens come one by one, also to a busy core, and each asks for its pause
 AT_ONCE = 50
 Json = dict[str, Any]
 
