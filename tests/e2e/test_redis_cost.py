@@ -15,7 +15,8 @@ from tests.support.redis import RedisServer
 from tests.support.servers import Emulators, Gateway, Gateways
 
 STREAMS = int(os.environ.get("TEST_REDIS_COST_STREAMS", "20"))
-TOKENS = int(os.environ.get("TEST_REDIS_COST_TOKENS", "400"))
+TOKENS = int(os.environ.get("TEST_REDIS_COST_TOKENS", "200"))
+ROUNDS = 2
 SPEED = 0.05  # 20 ms for each token of each stream
 MOST_OPERATIONS = float(os.environ.get("TEST_REDIS_COST_OPERATIONS", "0.25"))  # for each token; 0.1 at full size
 MOST_CPU = float(
@@ -50,9 +51,10 @@ async def test_what_sharing_costs(emulator: Emulators, gateway: Gateways, redis:
     engines = [await asyncio.to_thread(emulator, "--max-num-seqs", "128", speed=SPEED) for _ in range(1)]
     lone = await asyncio.to_thread(gateway, engines, pool=pool)
     sharing = await asyncio.to_thread(gateway, engines, pool=pool, redis={"url": redis.url})
-    alone_s, _ = await load(lone)
     before, seen = sharing.metrics().value("andante_redis_operations_total"), redis.commands()
-    shared_s, rate = await load(sharing)
+    rounds = [(await load(lone), await load(sharing)) for _ in range(ROUNDS)]  # by turns: both have a warm one
+    alone_s, shared_s = (min(each[side][0] for each in rounds) for side in (0, 1))
+    rate = rounds[-1][1][1]
     tokens = sharing.metrics().value("andante_tokens_produced_total")
     sent = (sharing.metrics().value("andante_redis_operations_total") - before) / tokens
     counted = (redis.commands() - seen) / tokens
