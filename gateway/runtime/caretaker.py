@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final, Protocol
 
 from gateway.clock import Clock
 from gateway.errors import EngineFailed
 from gateway.runtime.accounting import observe
 from gateway.runtime.instrument import Instrument
-from gateway.runtime.pool import Pool
+from gateway.runtime.pool import Pool, PoolSettings
 from gateway.runtime.stream import Stream
 
 ACCOUNT_S: Final = 0.1
@@ -52,9 +53,7 @@ class Caretaker:
         await _every(ACCOUNT_S, self._settle)
 
     async def sweep(self) -> None:
-        """Also often enough for short timeouts: a silence is found within a tenth of what is allowed."""
-        allowed = [min(p.settings.first_token_timeout_s, p.settings.stall_timeout_s) for p in self._owner.pools]
-        await _every(max(ACCOUNT_S, min(SWEEP_S, 0.1 * min(allowed, default=SWEEP_S))), self._look_around)
+        await _every(sweep_s([pool.settings for pool in self._owner.pools]), self._look_around)
 
     def _settle(self) -> None:
         for stream in self._owner.streams:
@@ -118,6 +117,12 @@ class Caretaker:
         if not stream.request.leg.stream:
             return settings.answer_timeout_s
         return settings.first_token_timeout_s if stream.first_token_at is None else settings.stall_timeout_s
+
+
+def sweep_s(pools: Sequence[PoolSettings]) -> float:
+    """Seconds from one look to the next: a silence is found within a tenth of what is allowed, if that is short."""
+    allowed = min((min(each.first_token_timeout_s, each.stall_timeout_s) for each in pools), default=inf)
+    return max(ACCOUNT_S, min(SWEEP_S, 0.1 * allowed))
 
 
 async def _every(period_s: float, step: Callable[[], None]) -> None:
