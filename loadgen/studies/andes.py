@@ -204,7 +204,6 @@ def run(args: argparse.Namespace) -> list[Table]:
         sustained(curves),
     ]
     if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
         plot.save(plot.qoe_against_load(curves, load="burst intensity"), args.out / "andes-intensity.svg")
     only = {"andes": POLICIES["andes"]}
     rows, _ = sweep(bench, ((w, bench.burst(rate, 2.0, w)) for w in shares), only)

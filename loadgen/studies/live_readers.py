@@ -65,7 +65,6 @@ def run(args: argparse.Namespace) -> Sequence[Table]:
         for kind, column in (("live", 2), ("simulated", 3))
     }
     if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
         for ending in ("svg", "png"):
             save(qoe_against_load(curves, goal=GOAL), args.out / f"live-readers.{ending}")
     head = ["policy", "readers at once", "average QoE", "simulated", "TTFT p99 s", "requests late by, p99 ms"]

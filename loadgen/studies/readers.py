@@ -70,7 +70,6 @@ def run(args: argparse.Namespace) -> Sequence[Table]:
             rows.append([name, load.words, *counts, None if not first or not last else last / first])
             print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
             if args.out is not None:
-                args.out.mkdir(parents=True, exist_ok=True)
                 curves = {policy: [(at, y) for at, y in each.curve if y is not None] for policy, each in found.items()}
                 shape = f"{profile.name}-{load.share:g}-{load.intensity:g}"
                 for ending in ("svg", "png"):

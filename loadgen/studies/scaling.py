@@ -139,7 +139,6 @@ def run(args: argparse.Namespace) -> Sequence[Table]:
                 world = Scaled(workload, _setup(policy, [ENGINE] * FEWEST), rule, delay_s)
                 rows.append(_row(name, policy, delay_s, world))
     if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
         save(drawn(rows), args.out / "scaling.svg")
     head = ["pool", "policy", "start delay s", "average QoE", "p10", "TTFT p90 s", "engine-seconds", "ordered"]
     return [Table("Engines that come and go", [*head, "worst stall after a pause s"], rows)]
