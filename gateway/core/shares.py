@@ -70,19 +70,19 @@ def turns(engines: Collection[str]) -> dict[str, float]:
 
 def targets(lines: Mapping[str, Line], turn: float = 0.5) -> dict[str, Amount]:
     """What each living gateway should hold of the engine; sums to what the gone have left of it."""
-    whole = whole_of(lines)
+    left = _left(lines)
     alive = {name: line for name, line in sorted(lines.items()) if not line.gone}
-    seats = whole.seats - sum(line.held.seats for line in lines.values() if line.gone)
-    tokens = whole.tokens - sum(line.held.tokens for line in lines.values() if line.gone)
     weights = {name: line.weight for name, line in alive.items()}
-    by_seats = _divide(max(0, seats), {name: line.want.seats for name, line in alive.items()}, weights, turn)
-    by_tokens = _divide(max(0, tokens), {name: line.want.tokens for name, line in alive.items()}, weights, turn)
+    by_seats = _divide(left.seats, {name: line.want.seats for name, line in alive.items()}, weights, turn)
+    by_tokens = _divide(left.tokens, {name: line.want.tokens for name, line in alive.items()}, weights, turn)
     _make_room(by_tokens, {name: line.must for name, line in alive.items()})
     return {name: Amount(by_seats[name], by_tokens[name]) for name in alive}
 
 
 def next_held(me: str, lines: Mapping[str, Line], turn: float = 0.5) -> Amount:
     """What `me` should ask to hold now, given everybody's lines; below what it holds: it gives the difference back."""
+    if all(each == _SETTLED for each in _stocks(lines)):
+        return lines[me].held
     seats, tokens = _claims(lines, turn)
     return Amount(seats.move(me), tokens.move(me))
 
@@ -90,24 +90,58 @@ def next_held(me: str, lines: Mapping[str, Line], turn: float = 0.5) -> Amount:
 def may_fill(me: str, lines: Mapping[str, Line], turn: float = 0.5) -> Amount:
     """How far `me` may fill what it holds with new legs: where others lack what it holds beyond its part, what ends
     makes room for them. Else a gateway that is always full would keep its places for ever."""
+    if all(each.lack <= each.free for each in _stocks(lines)):
+        return lines[me].held
     seats, tokens = _claims(lines, turn)
     return Amount(seats.fill(me), tokens.fill(me))
+
+
+class _Stock(NamedTuple):
+    """Of one measure: what nobody holds, and the most that the living can lack in all, whatever their parts are."""
+
+    free: int
+    lack: int
+
+
+_SETTLED: Final = _Stock(0, 0)
+
+
+def _stocks(lines: Mapping[str, Line]) -> tuple[_Stock, _Stock]:
+    """Of sequences and of tokens; far cheaper than to divide, and most often enough to know that nothing moves."""
+    left = _left(lines)
+    alive = [line for line in lines.values() if not line.gone]
+    return (
+        _stock(left.seats, [(line.held.seats, line.used.seats, line.want.seats) for line in alive]),
+        _stock(left.tokens, [(line.held.tokens, line.used.tokens, line.want.tokens) for line in alive]),
+    )
+
+
+def _stock(total: int, amounts: Collection[tuple[int, int, int]]) -> _Stock:
+    """Of what each living gateway holds, uses and wants."""
+    reserve = ceil(_reserve(total, max(1, len(amounts))))
+    free = total - sum([max(held, used) for held, used, _ in amounts])
+    return _Stock(max(0, free), sum([max(0, max(reserve, want) - held) for held, _, want in amounts]))
+
+
+def _left(lines: Mapping[str, Line]) -> Amount:
+    """What the gone have left of the engine."""
+    whole = whole_of(lines)
+    gone = [line.held for line in lines.values() if line.gone]
+    return Amount(
+        max(0, whole.seats - sum(each.seats for each in gone)), max(0, whole.tokens - sum(each.tokens for each in gone))
+    )
 
 
 def _claims(lines: Mapping[str, Line], turn: float) -> tuple["_Claims", "_Claims"]:
     """Of sequences and of tokens."""
     should = targets(lines, turn)
-    whole = whole_of(lines)
-    gone = [line.held for line in lines.values() if line.gone]
+    left = _left(lines)
     alive = {name: lines[name] for name in should}
     seats = {n: _Claim(line.held.seats, line.used.seats, line.want.seats, should[n].seats) for n, line in alive.items()}
     tokens = {
         n: _Claim(line.held.tokens, line.used.tokens, line.want.tokens, should[n].tokens) for n, line in alive.items()
     }
-    return (
-        _Claims(seats, whole.seats - sum(each.seats for each in gone)),
-        _Claims(tokens, whole.tokens - sum(each.tokens for each in gone)),
-    )
+    return _Claims(seats, left.seats), _Claims(tokens, left.tokens)
 
 
 class _Claim(NamedTuple):
@@ -182,7 +216,7 @@ class _Claims:
 
     def __init__(self, claims: Mapping[str, _Claim], total: int) -> None:
         self._claims = claims
-        self._reserve = _reserve(max(0, total), len(claims))
+        self._reserve = _reserve(total, len(claims))
         self._free = max(0, total - sum(max(claim.held, claim.used) for claim in claims.values()))
         self._lacking = sum(claim.lacks(self._reserve) for claim in claims.values()) - self._free
 

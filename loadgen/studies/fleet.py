@@ -48,12 +48,13 @@ _TOLD_EVERY: Final = 2_500
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A fleet and its load: `load` times the trace's rate for every four engines."""
+    """A fleet and its load: `load` times the trace's rate for every four engines; `staleness_s` between exchanges."""
 
     engines: int
     gateways: int
     jobs: int
     load: float
+    staleness_s: float = STALENESS_S
 
 
 CALM: Final = 1.05
@@ -65,7 +66,7 @@ SIZES: Final = (
     Size(4, 1, 7_812, BUSY),
     Size(16, 2, 31_250, BUSY),
     Size(64, 8, 125_000, BUSY),
-    Size(256, 32, 1_000_000, CALM),
+    Size(256, 32, 1_000_000, CALM, 1.0),
 )
 QUICK: Final = (Size(4, 1, 600, CALM), Size(8, 2, 1_200, CALM))
 
@@ -136,7 +137,7 @@ def serve(size: Size, policy: str, seed: int) -> dict[str, Any]:
         find_policy(policy),
         Tuning(assumed_output_tokens=0, tick_s=0.1),
         gateways=size.gateways,
-        staleness_s=STALENESS_S,
+        staleness_s=size.staleness_s,
         accounts_s=SETTLED_S,
         gap_every_s=SETTLED_S,
     )
@@ -221,6 +222,7 @@ COSTS: Final = (
     ("load", "load"),
     ("engines", "engines"),
     ("gateways", "gateways"),
+    ("staleness_s", "exchange every s"),
     ("policy", "policy"),
     ("plan_ms_p50", "plan ms p50"),
     ("plan_ms_p99", "p99"),

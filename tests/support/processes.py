@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx2
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_S = 20.0
-"""Enough for a Python program on a busy machine with two cores."""
+READY_S = 60.0
+"""Enough for a Python program on a busy machine with two cores, where another test begins to load a model."""
 
 KEPT_LINES = 2000
 
@@ -34,7 +34,7 @@ class Process:
         self._popen = subprocess.Popen(
             self.command,
             cwd=cwd,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -72,9 +72,11 @@ class Process:
                 if left <= 0 or not self._reader.is_alive():
                     break
                 self._changed.wait(min(left, 0.2))
-        if not self._reader.is_alive():  # its output has ended, so it is ending
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(1.0)
+        if self._reader.is_alive():
+            self._popen.send_signal(signal.SIGABRT)  # a Python program says where it stands
+        self._reader.join(5.0)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # its output has ended, so it is ending
+            self._popen.wait(1.0)
         raise AssertionError(f"no line {start!r} from {self!r}; it said:\n{self.output()}")
 
     def wait_http(self, url: str, timeout: float = READY_S) -> None:
