@@ -51,6 +51,14 @@ class Outlook(NamedTuple):
     per_token_s: float
     resume_factor: float
 
+    def start_s(self, tokens: int) -> float:
+        """Seconds from a start to the first token, for so many tokens to compute."""
+        return self.first_s + self.per_token_s * tokens
+
+    def resume_s(self, tokens: int) -> float:
+        """The same for a resume, as they have lately taken there."""
+        return self.resume_factor * (self.first_s + self.per_token_s * tokens)
+
 
 @dataclass(slots=True, eq=False)
 class EngineLoad:
@@ -90,6 +98,11 @@ class EngineLoad:
     @property
     def running(self) -> int:
         return len(self.legs)
+
+    @property
+    def free_seats(self) -> int:
+        """How many more legs its batch has room for, whatever they need."""
+        return max(0, self.capacity.max_running - len(self.legs)) if self.capacity.ready else 0
 
     def fits(self, tokens: int) -> bool:
         """Whether one more leg with this many tokens has room.

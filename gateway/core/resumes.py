@@ -17,13 +17,15 @@ _RANGE: Final = (0.02, 20.0)
 class ResumeCost:
     """The last resumes on one engine. Robust: a time that is far off moves the median by one place at most."""
 
-    __slots__ = ("_ratios", "_told", "factor")
+    __slots__ = ("_ratios", "_told", "computed", "factor")
 
     def __init__(self) -> None:
         self._ratios: deque[float] = deque(_PRIOR, maxlen=_REMEMBERED)
         self._told: deque[tuple[int, int]] = deque(maxlen=_REMEMBERED)
         self.factor = 1.0
         """Time to a resume's first token, as a multiple of the same for a start of that length."""
+        self.computed = 1.0
+        """The share of the tokens sent again that the engine computes, 0 to 1."""
 
     def __repr__(self) -> str:
         return f"<ResumeCost x{self.factor:.2f}, computes {self.computed}>"
@@ -34,19 +36,17 @@ class ResumeCost:
             low, high = _RANGE
             self._ratios.append(min(high, max(low, seconds / expected_s)))
             self.factor = median(self._ratios)
+            self.computed = self._computed()
 
     def told(self, sent: int, cached: int) -> None:
         """Of so many tokens sent again the engine still knew so many."""
         if sent > 0:
             self._told.append((sent, min(sent, max(0, cached))))
+            self.computed = self._computed()
 
-    @property
-    def computed(self) -> float:
-        """The share of the tokens sent again that the engine computes, 0 to 1.
-
-        Until it has told, what its first tokens suggest: sooner than after a start of that length means that some of it
-        was known; later means only that others came first.
-        """
+    def _computed(self) -> float:
+        """Until the engine has told, what its first tokens suggest: sooner than after a start of that length means that
+        some of it was known; later means only that others came first."""
         if not self._told:
             return sum(min(1.0, ratio) for ratio in self._ratios) / len(self._ratios)
         return 1 - sum(cached for _, cached in self._told) / sum(sent for sent, _ in self._told)

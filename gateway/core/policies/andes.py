@@ -83,9 +83,8 @@ def expected(job: Job, outlooks: Mapping[str | None, Outlook]) -> tuple[float, f
     if job.engine_id is not None:
         return outlooks[job.engine_id].speed * job.spec.units_per_token, 0.0
     there = outlooks.get(job.home) or outlooks[None]
-    delay_s = there.first_s + there.per_token_s * (job.prompt_tokens + job.produced)
-    if job.produced:
-        delay_s *= there.resume_factor
+    context = job.prompt_tokens + job.produced
+    delay_s = there.resume_s(context) if job.produced else there.start_s(context)
     return there.speed * job.spec.units_per_token, delay_s
 
 

@@ -22,15 +22,13 @@ also serves readers more: who asks for little is behind most of the time.
 """
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.core.capacity import Outlook
 from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.andes import Andes, expected
-from gateway.core.policies.places import Bid
-from gateway.core.policies.ranked import STRICTEST_RATE
+from gateway.core.policies.places import STRICTEST_RATE, Bid
 from gateway.core.policies.turns import Allowance, Steps
 from gateway.core.roster import Roster
 
@@ -45,16 +43,9 @@ _FASTEST: Final = 1e4  # tokens per second of one stream; a model that takes no 
 _AHEAD_S: Final = 5.0  # how far ahead a tenant's streams are counted
 
 
-class Offer(NamedTuple):
-    """A job before its tenant's turn is known: its class, its worth within the class, its gain."""
-
-    standing: float
-    worth: float
-    gain: float
-    job: Job
-
-
-_best_first = attrgetter("standing", "worth")
+Offer = tuple[float, float, int, float, Job]
+"""A job before its tenant's turn is known: its class, its worth within the class, its place among equals (no two have
+the same), its gain. Plain, since a plan makes and sorts one for each job."""
 
 
 class FairQoe(Andes):
@@ -82,13 +73,11 @@ class FairQoe(Andes):
         for allowance in (self._for_gain, self._for_fairness):
             allowance.earn(len(self._roster.fleet), now)
         outlooks = self.outlooks()
-        offers = [self._offer(job, outlooks, now) for job in jobs]
-        offers.sort(key=_best_first, reverse=True)
+        offers = [self._offer(job, -number, outlooks, now) for number, job in enumerate(jobs)]
+        offers.sort(reverse=True)
         steps = self._turns(offers, outlooks)
-        turns = list(zip(offers, steps, strict=True))
-        self._first = min((step for offer, step in turns if offer.job.engine_id is None), default=0)
-        apart = max(steps, default=0) > self._first
-        bids = [self._bid(offer, step, apart and step == self._first) for offer, step in turns]
+        first = self._first if max(steps, default=0) > self._first else -1  # nobody is first while all stand together
+        bids = [self._bid(offer, step, step == first) for offer, step in zip(offers, steps, strict=True)]
         if self._late_credit >= 1:
             self._promote_late(bids, now)
         return bids
@@ -118,45 +107,53 @@ class FairQoe(Andes):
         load = self._roster.fleet[job.engine_id or ""]
         return load.recompute_s(job.context_tokens) + self._roster.tuning.settle_s / load.running
 
-    def _offer(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Offer:
+    def _offer(self, job: Job, place: int, outlooks: Mapping[str | None, Outlook], now: float) -> Offer:
         runs = job.state is JobState.RUNNING
         tracker = job.tracker
         if not tracker.present:
-            return Offer(_AWAY, float(runs), 0.0, job)
+            return _AWAY, float(runs), place, 0.0, job
         speed, delay_s = expected(job, outlooks)
         if job.paced:
             gain = tracker.gain(speed, delay_s, self._horizon_s, now)
         else:  # it reads nothing, so what it has already does not count against it
             gain = (self._horizon_s / (self._horizon_s + job.age(now))) ** 2
         if job.produced and job.paced and not self.overloaded:
-            spare_s = tracker.lead(now) - self._roster.must_run_s(job)
+            home = outlooks.get(job.home)
+            resume_s = 0.0 if home is None else home.resume_s(job.prompt_tokens + job.produced)
+            spare_s = tracker.lead(now) - self._roster.must_run_s(job, resume_s)
             if spare_s <= 0:
-                return Offer(_DUE, -spare_s, gain, job)
+                return _DUE, -spare_s, place, gain, job
         value = gain / (job.prompt_tokens + job.produced)
-        return Offer(_NORMAL, value * self._bonus if runs else value, gain, job)
+        return _NORMAL, value * self._bonus if runs else value, place, gain, job
 
     def _turns(self, offers: Sequence[Offer], outlooks: Mapping[str | None, Outlook]) -> list[int]:
         """The step of each offer, best first: its tenant's, once that tenant's better streams have run on a while."""
+        after, running = self._steps.after, JobState.RUNNING
+        made = {name: min(each.speed, _FASTEST) * _AHEAD_S for name, each in outlooks.items()}
+        elsewhere = made[None]
         ahead: dict[str, float] = {}
-        steps = []
-        for standing, _, _, job in offers:
-            tenant = job.spec.tenant
+        steps, waiting = [], []
+        for standing, _, _, _, job in offers:
+            tenant, engine_id = job.spec.tenant, job.engine_id
             service = ahead.get(tenant, 0.0)
-            steps.append(self._steps.after(tenant, service, runs=job.state is JobState.RUNNING))
+            steps.append(step := after(tenant, service, runs=job.state is running))
+            if engine_id is None:
+                waiting.append(step)
             if standing != _AWAY:
-                there = outlooks.get(job.engine_id or job.home) or outlooks[None]
-                ahead[tenant] = service + self._service_ahead(job, there.speed)
+                more = made.get(engine_id or job.home, elsewhere)
+                ahead[tenant] = service + self._service_ahead(job, more)
+        self._first = min(waiting, default=0)
         return steps
 
-    def _service_ahead(self, job: Job, speed: float) -> float:
-        """What the job will be charged within the next seconds, if it runs (service units by the tenant's weight)."""
-        cost = self._roster.tuning.cost
-        charged = 0.0 if job.bill is None else cost(job.prompt_tokens, job.produced)
-        return (cost(job.prompt_tokens, job.produced + min(speed, _FASTEST) * _AHEAD_S) - charged) / job.spec.weight
+    def _service_ahead(self, job: Job, tokens: float) -> float:
+        """What the job will be charged if it makes so many tokens more (service units by the tenant's weight)."""
+        cost, prompt, produced = self._roster.tuning.cost, job.prompt_tokens, job.produced
+        charged = 0.0 if job.bill is None else cost(prompt, produced)
+        return (cost(prompt, produced + tokens) - charged) / job.spec.weight
 
     @staticmethod
     def _bid(offer: Offer, step: int, first: bool) -> Bid:
-        standing, worth, gain, job = offer
+        standing, worth, _, gain, job = offer
         if standing == _AWAY:
             return Bid((_AWAY, worth, -float(job.order)), gain, job, Reason.ROOM, Reason.AWAY)
         if standing == _DUE:
@@ -182,8 +179,8 @@ class FairQoe(Andes):
         late = [
             index
             for index, bid in enumerate(bids)
-            if bid.job.fresh
-            and bid.job.engine_id is None
+            if bid.job.engine_id is None
+            and bid.job.fresh
             and bid.job.tracker.present
             and bid.job.age(now) - bid.job.spec.pace.ttft_s > overdue
         ]

@@ -5,11 +5,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gateway.core.capacity import EngineLoad
-from gateway.core.job import Job
+from gateway.core.capacity import WATERMARK, EngineLoad
+from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
 
+STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
 _CAP_WINDOW_S: Final = 600.0
+_NO_LIMIT: Final = 1 << 60
 
 
 class Bid(NamedTuple):
@@ -46,16 +48,42 @@ class Places:
     soon_seats: int
     soon_memory: int
 
+    @classmethod
+    def of(cls, load: EngineLoad) -> "Places":
+        """Room for those who can be moved: what runs and cannot be paused is taken off."""
+        kv = load.capacity.kv_tokens
+        memory = whole = _NO_LIMIT if kv is None else int(WATERMARK * kv)
+        most = kv if kv is not None and kv < (load.capacity.whole_tokens or 0) else _NO_LIMIT
+        seats = min(load.capacity.max_running, _paced_batch(load))
+        if not load.capacity.ready:
+            seats, memory = 0, 0
+        fixed = [job.reserved for job in load.legs.values() if not job.resumable and job.state is JobState.RUNNING]
+        return cls(
+            load,
+            whole,
+            most,
+            seats - len(fixed),
+            memory - sum(fixed),
+            seats - len(load.legs),
+            memory - load.tokens,
+            len(load.stopping),
+            load.stopping_tokens,
+        )
+
     def least(self, need: int) -> int:
         """The memory that must be there for a job of this need."""
         return need if need > self.most else min(need, self.whole)
 
     def has(self, need: int) -> bool:
-        return self.seats > 0 and self.memory >= self.least(need)
+        return self.seats > 0 and (self.memory >= need or self.memory >= self.least(need))
 
-    def take(self, need: int) -> None:
+    def take(self, need: int) -> bool:
+        """Take so much if it is there."""
+        if not self.has(need):
+            return False
         self.seats -= 1
         self.memory -= need
+        return True
 
     def free_now(self, need: int) -> bool:
         return self.free_seats > 0 and self.free_memory >= self.least(need)
@@ -74,6 +102,16 @@ class Places:
     def free_soon(self, need: int) -> bool:
         memory = self.free_memory + self.soon_memory
         return self.free_seats + self.soon_seats > 0 and memory >= self.least(need)
+
+
+def _paced_batch(load: EngineLoad) -> int:
+    """The largest batch at which the fastest reader here still gets text at its pace; at least 1."""
+    rates = [job.rate for job in load.legs.values() if job.paced]
+    strictest = min(STRICTEST_RATE, max(rates, default=0.0))
+    if not strictest:
+        return _NO_LIMIT
+    mean = load.tokens / max(1, len(load.legs))
+    return max(1, load.model.largest_batch(1 / strictest, mean))
 
 
 def room_for_all(jobs: Collection[Job], need: Callable[[Job], int], places: Iterator[Places]) -> bool:

@@ -19,14 +19,13 @@ from itertools import islice
 from operator import attrgetter
 from typing import ClassVar, Final
 
-from gateway.core.capacity import WATERMARK, EngineLoad
+from gateway.core.capacity import EngineLoad
 from gateway.core.job import Job, JobSpec, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.base import ForRoom
 from gateway.core.policies.places import Bid, PauseCap, Places, room_for_all
 from gateway.core.roster import Roster
 
-STRICTEST_RATE: Final = 10.0  # tokens/s; nobody reads faster, and one wish must not shrink everybody's batch
 _REFUSALS: Final = 16  # after so many pauses that were not allowed, no more are asked for in this plan
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
@@ -47,6 +46,7 @@ class Ranked(ForRoom):
         self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
         self._hot: dict[int, Job] = {}  # those waiting who may get a place before everybody is ranked again
         self._rank_all_at = float("-inf")
+        self._leads: dict[str, list[tuple[float, Job]]] = {}  # of each engine's legs, as far as this plan has asked
 
     def admit(self, _spec: JobSpec, now: float) -> None:
         """Everybody may come in."""
@@ -73,6 +73,7 @@ class Ranked(ForRoom):
 
     def decide(self, now: float) -> None:
         waiting, fleet = self._roster.waiting, self._roster.fleet
+        self._leads.clear()
         enough = _HOT + sum(load.capacity.max_running for load in fleet) // 4
         everybody = len(waiting) <= enough or now >= self._rank_all_at
         if everybody:
@@ -116,7 +117,9 @@ class Ranked(ForRoom):
     def _start_all(self, now: float) -> bool:
         """Start everybody if there is room for all; whether anybody was started, or nobody waits."""
         roster = self._roster
-        places = (self._places(load) for load in roster.fleet if load.capacity.ready)
+        if len(roster.waiting) > sum(load.free_seats for load in roster.fleet):
+            return False
+        places = (Places.of(load) for load in roster.fleet if load.capacity.ready)
         if not room_for_all(roster.waiting.values(), roster.need, places):
             return False
         for job in self.order_of_start():
@@ -143,7 +146,7 @@ class Ranked(ForRoom):
                 self._pause(bid.job, Reason.MEMORY, now)
 
     def _swap(self, bids: list[Bid], now: float) -> None:
-        places = {load.id: self._places(load) for load in self._roster.fleet}
+        places = {load.id: Places.of(load) for load in self._roster.fleet}
         kept, admitted = self._fill(bids, places)
         if not admitted:
             return
@@ -152,15 +155,18 @@ class Ranked(ForRoom):
             if bid.job.state is JobState.RUNNING and not bid.firm and bid.job.order not in kept:
                 victims[bid.job.engine_id or ""].append(bid)
         refused = 0
+        ready = [place for place in places.values() if place.load.capacity.ready]
         for bid, place in admitted:
             need = self._roster.need(bid.job)
             if place.free_now(need):
                 self._begin(bid, place, need, now)
             elif place.free_soon(need):
                 place.use(need)
+            elif refused >= _REFUSALS and not any(other.free_seats > 0 for other in ready):
+                break
             elif refused >= _REFUSALS or not self._make_room(bid, place, need, victims[place.load.id], now):
                 refused += 1
-                elsewhere = next((other for other in self._allowed(bid.job, places) if other.free_now(need)), None)
+                elsewhere = next((other for other in self._allowed(bid.job, ready) if other.free_now(need)), None)
                 if elsewhere is not None:
                     self._begin(bid, elsewhere, need, now)
                 elif bid.holds:
@@ -168,6 +174,7 @@ class Ranked(ForRoom):
 
     def _begin(self, bid: Bid, place: Places, need: int, now: float) -> None:
         place.use(need)
+        self._leads.pop(place.load.id, None)
         self.began(bid)
         self._roster.begin(bid.job, place.load, bid.begins, now)
 
@@ -176,6 +183,7 @@ class Ranked(ForRoom):
         kept: set[int] = set()
         admitted: list[tuple[Bid, Places]] = []
         misfits = 0
+        ready = [place for place in places.values() if place.load.capacity.ready]
         seats = sum(max(0, place.seats) for place in places.values())
         for bid in bids:
             if seats <= 0:
@@ -183,13 +191,12 @@ class Ranked(ForRoom):
             job = bid.job
             if job.engine_id is not None:
                 place = places[job.engine_id]
-                if place.has(job.reserved) and job.state is JobState.RUNNING:
-                    place.take(job.reserved)
+                if job.state is JobState.RUNNING and place.take(job.reserved):
                     kept.add(job.order)
                     seats -= 1
             elif misfits < _MISFITS:
                 need = self._roster.need(job)
-                found = self._choose(job, need, places)
+                found = self._choose(job, need, ready)
                 if found is None:
                     misfits += 1
                     continue
@@ -198,10 +205,10 @@ class Ranked(ForRoom):
                 seats -= 1
         return kept, admitted
 
-    def _choose(self, job: Job, need: int, places: dict[str, Places]) -> Places | None:
+    def _choose(self, job: Job, need: int, ready: list[Places]) -> Places | None:
         """Where the prefix lies if there is room, else the engine with most memory to give."""
         best = None
-        for place in self._allowed(job, places):
+        for place in self._allowed(job, ready):
             if place.has(need):
                 if place.load.id == job.home:
                     return place
@@ -210,9 +217,10 @@ class Ranked(ForRoom):
         return best
 
     @staticmethod
-    def _allowed(job: Job, places: dict[str, Places]) -> list[Places]:
+    def _allowed(job: Job, ready: list[Places]) -> list[Places]:
         """The engines that may take the job: one that has failed it only when no other one is ready."""
-        ready = [place for place in places.values() if place.load.capacity.ready]
+        if not job.avoid:
+            return ready
         return [place for place in ready if place.load.id not in job.avoid] or ready
 
     def _make_room(self, bid: Bid, place: Places, need: int, victims: deque[Bid], now: float) -> bool:
@@ -249,10 +257,13 @@ class Ranked(ForRoom):
         """QoE that the readers of this engine lose while it computes the job's prompt (Andes v2, section 4.3)."""
         stall_s = load.first_token_s(job.context_tokens) if job.fresh else load.resume_s(job.context_tokens)
         speed = load.model.speed(len(load.legs), load.tokens)
+        leads = self._leads.get(load.id)
+        if leads is None:
+            leads = self._leads[load.id] = [(other.tracker.lead(now), other) for other in load.legs.values()]
         return sum(
             other.tracker.gain(speed * other.spec.units_per_token, 0.0, stall_s, now)
-            for other in load.legs.values()
-            if other.state is JobState.RUNNING and other.tracker.lead(now) < stall_s
+            for lead, other in leads
+            if lead < stall_s and other.state is JobState.RUNNING
         )
 
     # ---- tools
@@ -263,37 +274,3 @@ class Ranked(ForRoom):
     def _pause(self, job: Job, reason: Reason, now: float) -> None:
         self._cap.paused(now)
         self._roster.pause(job, reason)
-
-    def _places(self, load: EngineLoad) -> Places:
-        """Room for those who can be moved: what runs and cannot be paused is taken off."""
-        kv = load.capacity.kv_tokens
-        memory = whole = _NO_LIMIT if kv is None else int(WATERMARK * kv)
-        most = kv if kv is not None and kv < (load.capacity.whole_tokens or 0) else _NO_LIMIT
-        seats = min(load.capacity.max_running, self._paced_batch(load))
-        if not load.capacity.ready:
-            seats, memory = 0, 0
-        fixed = fixed_tokens = 0
-        for job in load.legs.values():
-            if job.state is JobState.RUNNING and not job.resumable:
-                fixed += 1
-                fixed_tokens += job.reserved
-        return Places(
-            load,
-            whole,
-            most,
-            seats - fixed,
-            memory - fixed_tokens,
-            seats - len(load.legs),
-            memory - load.tokens,
-            len(load.stopping),
-            load.stopping_tokens,
-        )
-
-    def _paced_batch(self, load: EngineLoad) -> int:
-        """The largest batch at which the fastest reader here still gets text at its pace; at least 1."""
-        rates = [job.rate for job in load.legs.values() if job.paced]
-        strictest = min(STRICTEST_RATE, max(rates, default=0.0))
-        if not strictest:
-            return _NO_LIMIT
-        mean = load.tokens / max(1, len(load.legs))
-        return max(1, load.model.largest_batch(1 / strictest, mean))

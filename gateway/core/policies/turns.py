@@ -35,8 +35,9 @@ class Steps:
 
     def after(self, tenant: str, service: float, *, runs: bool) -> int:
         """The tenant's step once it has got so much more service; what runs leaves its step later."""
+        step = self._steps.get(tenant, 0)
         more = service / self._phi - (_LATE_DOWN if runs else 0.0)
-        return self._steps.get(tenant, 0) + int(min(max(0.0, more), _FAR))
+        return step if more < 1 else step + int(min(more, _FAR))
 
 
 class Allowance:
