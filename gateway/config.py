@@ -28,6 +28,7 @@ from pydantic import (
 
 from gateway.core.pace import pace_from_spec
 from gateway.core.policies import DEFAULT_POLICY, POLICIES, find_policy
+from gateway.engines.base import REASONING_END
 from gateway.errors import ConfigError, InvalidRequest
 
 PREFIX: Final = "ANDANTE_"
@@ -69,8 +70,6 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]\S*$"), AfterVa
 RedisUrl = Annotated[str, StringConstraints(pattern=r"^(rediss?|unix)://\S+$")]
 Host = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^\S+$")]
-
-
 Kind = Literal["vllm", "openai", "sglang", "tgi", "llamacpp"]
 
 
@@ -143,8 +142,7 @@ class Queue(Section):
 
 
 class EngineConfig(Section):
-    """One engine. `max_running` (sequences) and `kv_tokens` override what the engine tells; `priority`: it is a vLLM
-    that schedules by priority, and gets the scheduler's rank with each job."""
+    """One engine: `EngineSettings`, and `kind` one of those that are known."""
 
     url: Url
     kind: Kind = "vllm"
@@ -154,6 +152,7 @@ class EngineConfig(Section):
     max_running: int = Field(128, ge=1)
     kv_tokens: int | None = Field(None, ge=1)
     priority: bool = False
+    reasoning_end: str = Field(REASONING_END, min_length=1)
 
 
 class Pool(Section):

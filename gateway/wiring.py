@@ -281,18 +281,8 @@ def _pool(config: PoolConfig, instrument: Instrument, clock: Clock) -> Pool:
 
 
 def _engine(model: str, number: int, config: EngineConfig) -> Engine:
-    settings = EngineSettings(
-        id=config.id or f"engine-{number}",
-        url=config.url,
-        kind=config.kind,
-        model=model,
-        served_model=config.served_model,
-        api_key=config.api_key,
-        max_running=config.max_running,
-        kv_tokens=config.kv_tokens,
-        priority=config.priority,
-    )
-    return make_engine(settings)
+    given = {**config.model_dump(), "id": config.id or f"engine-{number}"}
+    return make_engine(EngineSettings(model=model, **given))
 
 
 def make_engine(settings: EngineSettings) -> Engine:

@@ -14,7 +14,7 @@ from gateway.api.auth import AdminAuth, guarded
 from gateway.api.fields import WHOLE, Strict
 from gateway.api.schemas import ErrorBody, errors
 from gateway.config import Kind
-from gateway.engines.base import Engine, EngineSettings
+from gateway.engines.base import REASONING_END, Engine, EngineSettings
 from gateway.errors import EngineNotFound, InvalidRequest
 from gateway.runtime.dispatcher import Dispatcher
 from gateway.runtime.pool import Pool
@@ -56,6 +56,8 @@ class EngineAdd(Strict):
     api_key: Annotated[str, StringConstraints(pattern="^[!-~]{1,512}$")] | None = Field(None, repr=False)
     max_running: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = 128
     kv_tokens: Annotated[int, Field(ge=1, le=2**53), WHOLE] | None = None
+    priority: bool = False
+    reasoning_end: Annotated[str, Field(min_length=1, max_length=200)] = REASONING_END
 
 
 class Moved(BaseModel):

@@ -7,9 +7,11 @@ no queue is filled per token. The sink must not block and must not raise.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.engines.transcript import Transcript
+
+REASONING_END: Final = "</think>"
 
 
 class Endpoint(StrEnum):
@@ -138,7 +140,7 @@ class EngineFacts:
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """How to reach one engine and what to assume of it; None: ask the engine. `priority`: it schedules by the rank that
-    the gateway hands it."""
+    the gateway hands it. `reasoning_end`: the mark in its model's text at which reasoning ends."""
 
     id: str
     url: str
@@ -150,6 +152,7 @@ class EngineSettings:
     kv_tokens: int | None = None
     connect_timeout_s: float = 2.0
     priority: bool = False
+    reasoning_end: str = REASONING_END
 
 
 class Engine(Protocol):

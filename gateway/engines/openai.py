@@ -131,6 +131,7 @@ class OpenAIEngine:
             model=self._settings.model,
             include_usage=request.include_usage,
             show_ids=request.include_token_ids,
+            reasoning_end=self._settings.reasoning_end,
         )
 
     async def _get_json(self, path: str) -> dict[str, Any]:

@@ -4,11 +4,11 @@ The client sees one stream: the first chunk's id, one role, one finish reason, o
 completion; for a chat its text is put back into the field that it belongs to.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from gateway.engines.base import Usage
+from gateway.engines.base import REASONING_END, Usage
 from gateway.engines.recording import MAX_HELD, REASONING, head_of, usage_event, usage_fields
 from gateway.engines.relay import ABORTED, DONE, EngineUsage, raise_if_error, usable_usage
 from gateway.engines.sse import SseDecoder
@@ -16,14 +16,21 @@ from gateway.engines.transcript import Transcript
 from gateway.errors import EngineFailed
 
 Json = dict[str, Any]
-REASONING_END: Final = "</think>"
 
 
 class RewritingRelay:
-    """One leg of a stream of one choice. `chat`: what the client asked for; `model`: its name of the model."""
+    """One leg of a stream of one choice. `chat`: what the client asked for; `model`: its name of the model;
+    `reasoning_end`: the mark in a completion's text behind which a chat's parser calls it content."""
 
     def __init__(
-        self, transcript: Transcript, *, chat: bool, model: str, include_usage: bool = False, show_ids: bool = False
+        self,
+        transcript: Transcript,
+        *,
+        chat: bool,
+        model: str,
+        include_usage: bool = False,
+        show_ids: bool = False,
+        reasoning_end: str = REASONING_END,
     ) -> None:
         self._sse = SseDecoder()
         self._transcript = transcript
@@ -31,6 +38,7 @@ class RewritingRelay:
         self._model = model
         self._include_usage = include_usage
         self._show_ids = show_ids
+        self._reasoning_end = reasoning_end
         self._begun_at = transcript.tokens
         self._offset = transcript.characters
         self._held = _Held()
@@ -166,11 +174,11 @@ class RewritingRelay:
         if part or transcript.part in ("", "content"):
             return [(transcript.part or "content", text)]
         window, transcript.unsplit = transcript.unsplit + text, ""
-        thought, mark, answer = window.partition(REASONING_END)
+        thought, mark, answer = window.partition(self._reasoning_end)
         if mark:
             last, transcript.part = transcript.part, "content"
             return [(last, thought), ("content", answer)]
-        keep = 0 if finish else _overlap(window, REASONING_END)
+        keep = 0 if finish else _overlap(window, self._reasoning_end)
         transcript.unsplit = window[len(window) - keep :]
         return [(transcript.part, window[: len(window) - keep])]
 

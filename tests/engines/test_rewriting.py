@@ -106,6 +106,17 @@ def test_reasoning_goes_on_in_its_field() -> None:
     assert transcript.part == "content"
 
 
+def test_reasoning_ends_where_the_model_ends_it() -> None:
+    transcript = Transcript()
+    RecordingRelay(transcript).feed(chat([1], reasoning="I think"))
+    relay = RewritingRelay(transcript, chat=True, model="m", reasoning_end="</seed:think>")
+    out = relay.feed(text(" </think> so</seed:", [2])) + relay.feed(text("think>Yes.", [3], "stop"))
+    deltas = [choice["delta"] for choice in choices(out)]
+
+    assert "".join(delta.get("reasoning", "") for delta in deltas) == " </think> so"
+    assert "".join(delta.get("content", "") for delta in deltas) == "Yes."
+
+
 def test_a_chunk_of_both_fields_is_two() -> None:
     """Neither part is lost where stop strings are matched here."""
     transcript = Transcript(stops=StopMatcher(["nothing of it"]))
