@@ -41,6 +41,7 @@ class SharedEngines:
             for sharing in self.sharings:
                 sharing.address = address
                 group.create_task(sharing.run())
+                group.create_task(sharing.mourn())
 
     async def _own_address(self) -> str:
         while True:

@@ -248,12 +248,16 @@ class Holder:
 
     # ---- what the gone leave
 
+    def mourns(self, engine: str) -> bool:
+        """Whether legs of gone gateways may still run there: `seen` tells when they have ended."""
+        graves = self._graves.get(engine)
+        return graves is not None and bool(graves.since)
+
     def seen(self, engine: str, running: int) -> None:
         """The engine itself counts so many sequences now."""
-        graves = self._graves.get(engine)
-        if graves is not None and graves.since:
+        if self.mourns(engine):
             accounted = sum(line.used.seats for line in self.lines(engine).values() if not line.gone)
-            graves.strangers.append(max(0, running - accounted))
+            self._graves[engine].strangers.append(max(0, running - accounted))
 
     def _freed(self, now: float) -> Iterator[tuple[str, Mapping[str, Amount]]]:
         for engine, graves in self._graves.items():

@@ -67,12 +67,14 @@ class Neighbours:
     async def fetch(self, stream_id: str, owner: str, last_words: LastWords) -> None:
         """Have the log here; take the stream over if its writer is dead. StreamNotFound, Unavailable, Draining."""
         if self._dispatcher.draining:
-            raise Draining("The gateway is shutting down.", retry_after_s=1.0)
+            raise _leaving()
         await self._exchange.attach(stream_id)
         if self.desk.log.owner(stream_id) != owner:
             raise StreamNotFound("There is no such stream.")
         if self._exchange.more_to_come(stream_id) and self.desk.find(stream_id) is None:
             await asyncio.shield(self._adoption(stream_id, last_words))
+        if self._dispatcher.draining and self._exchange.more_to_come(stream_id):
+            raise _leaving()  # it came to that meanwhile, and nobody takes the stream over here any more
 
     def reading(self, stream_id: str) -> None:
         """Somebody reads it here."""
@@ -94,9 +96,14 @@ class Neighbours:
 
     def lost(self, stream_id: str) -> None:
         kept = self.desk.find(stream_id)
-        if kept is not None and kept.stream is not None:
+        if kept is None:
+            return
+        if kept.stream is not None:
             self._admission.leave(kept.stream.request)
             self._dispatcher.give_up(kept.stream, "taken_over")
+        else:
+            kept.end_all()
+            self.desk.over(kept)
 
     def orphaned(self, stream_id: str) -> None:
         kept = self.desk.find(stream_id)
@@ -157,6 +164,9 @@ class Neighbours:
 
     def _revive(self, stream_id: str, inherited: Inheritance, last_words: LastWords) -> bool:
         """Go on with a stream that is ours, or end it where that cannot be; False: there is no room for it now."""
+        if self._dispatcher.draining:  # we count as gone: whoever its readers come to may claim it
+            self._send_away(stream_id)
+            return True
         try:
             stream = self._revived(inherited)
         except (QueueFull, QueueShareFull):
@@ -176,8 +186,7 @@ class Neighbours:
 
     def _put_off(self, stream_id: str, inherited: Inheritance, last_words: LastWords) -> None:
         """There is no room for it now. Its readers are sent away: they come back, and then there may be some."""
-        if (kept := self.desk.find(stream_id)) is not None:
-            kept.end_all()
+        self._send_away(stream_id)
         task = asyncio.get_running_loop().create_task(self._try_again(stream_id, inherited, last_words))
         self._heirless[stream_id] = task
         task.add_done_callback(lambda _: self._heirless.pop(stream_id, None))
@@ -196,8 +205,11 @@ class Neighbours:
             self.desk.log.append(stream_id, [last_words(error)], now=now)
             self.desk.log.close_stream(stream_id, now=now)
         except (StreamNotFound, Unavailable):
-            if (kept := self.desk.find(stream_id)) is not None:
-                kept.end_all()
+            self._send_away(stream_id)
+
+    def _send_away(self, stream_id: str) -> None:
+        if (kept := self.desk.find(stream_id)) is not None:
+            kept.end_all()
 
     def _revived(self, inherited: Inheritance) -> Stream:
         cannot = EngineFailed("The gateway that ran this has died, and the answer cannot go on elsewhere.")
@@ -210,3 +222,7 @@ class Neighbours:
             raise cannot
         request = self._admission.take_over(request)
         return self._dispatcher.adopt(request, transcript, inherited.epoch)
+
+
+def _leaving() -> Draining:
+    return Draining("The gateway is shutting down.", retry_after_s=1.0)

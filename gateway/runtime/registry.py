@@ -1,8 +1,10 @@
 """The engines of a pool as all its gateways know them: what probes found, and what administrators changed anywhere."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
+from math import inf
 from typing import Final
 
 from gateway.clock import Clock
@@ -13,6 +15,7 @@ from gateway.runtime.pool import Pool
 from gateway.runtime.slot import Neighbours
 from gateway.stores.share import EngineRecord, Health
 
+LOOK_S: Final = 0.25  # an engine drops what a gone gateway asked of it well within that
 _SILENT_ROUNDS: Final = 3
 
 
@@ -38,6 +41,7 @@ class Registry(Neighbours):
         self._drain = drain
         self._records: dict[str, EngineRecord] = {}
         self._heard: dict[str, float] = {}
+        self._looked: dict[str, float] = {}
         self.health: dict[str, Health] = {}  # to be told
         self.news: dict[str, EngineRecord] = {}
 
@@ -54,6 +58,17 @@ class Registry(Neighbours):
         if self._holder.others:
             self.health[engine_id] = Health(facts, detail)
         self._look(engine_id, facts)
+
+    async def look(self) -> bool:
+        """Count again where legs of gone gateways may still run, as their places are waited for; whether we did so
+        anywhere. It is no probe: health and width go by the pool's own rhythm."""
+        mourned = [slot for slot in self._pool.slots if self._holder.mourns(slot.id) and self.probes(slot.id)]
+        slots = [slot for slot in mourned if slot.facts.running is not None]
+        answers = await asyncio.gather(*(slot.engine.probe() for slot in slots), return_exceptions=True)
+        for slot, facts in zip(slots, answers, strict=True):
+            if isinstance(facts, EngineFacts):  # what fails here fails the next probe too, and that tells of it
+                self._look(slot.id, facts)
+        return bool(slots)
 
     def running(self, engine_id: str) -> int:
         lines = self._holder.lines(engine_id)
@@ -122,8 +137,11 @@ class Registry(Neighbours):
             return  # this gateway's own file names another engine so
 
     def _look(self, engine_id: str, facts: EngineFacts | None) -> None:
-        if facts is not None and facts.running is not None:
-            self._holder.seen(engine_id, facts.running)
+        now = self._clock.now()
+        if facts is None or facts.running is None or now - self._looked.get(engine_id, -inf) < LOOK_S / 2:
+            return  # two looks at one moment are one
+        self._looked[engine_id] = now
+        self._holder.seen(engine_id, facts.running + (facts.waiting or 0))  # what waits in the engine is to run there
 
 
 def _rank(engine_id: str, gateway: str) -> bytes:

@@ -22,7 +22,7 @@ from gateway.core.shares import Line, next_held, turns
 from gateway.errors import Unavailable
 from gateway.runtime.instrument import Instrument, ShareState
 from gateway.runtime.pool import Pool
-from gateway.runtime.registry import Registry
+from gateway.runtime.registry import LOOK_S, Registry
 from gateway.stores.share import Message, ShareStore
 
 FLUSH_S: Final = 0.05
@@ -32,7 +32,7 @@ _BEATS: Final = 4  # exchanges in a lease's time, whatever happens
 
 
 class Sharing:
-    """`run` until the process ends, `leave` after that."""
+    """`run` and `mourn` until the process ends, `leave` after that."""
 
     def __init__(
         self, holder: Holder, pool: Pool, store: ShareStore, registry: Registry, clock: Clock, instrument: Instrument
@@ -86,6 +86,16 @@ class Sharing:
             except Exception as error:  # noqa: BLE001 - the task's edge: one bad round must not be the last
                 loop.call_exception_handler({"message": "a round of sharing failed", "exception": error})
             await asyncio.sleep(max(0.001, FLUSH_S - (self._clock.now() - began)))
+
+    async def mourn(self) -> None:
+        """Look often, for ever, whether what gone gateways have left at the engines has ended."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self._look()
+
+    async def _look(self) -> None:
+        if await self._registry.look():
+            self._poked.set()
 
     async def _step(self, now: float) -> None:
         if self._store.available:  # else nothing is given back that nobody could take

@@ -8,7 +8,6 @@ sign of life leaves an orphan. One message for each gateway at a time carries al
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from gateway.stores.memory_streams import unknown
 from gateway.stores.redis_heartbeat import Heartbeat
 from gateway.stores.redis_link import RedisLink
 from gateway.stores.redis_post import RedisPost
-from gateway.stores.redis_stream_commands import CLAIM, Entry, Writing, entry_of
+from gateway.stores.redis_stream_commands import CLAIM, Copy, Entry, Writing, entry_of
 from gateway.stores.redis_streams import RedisStreamLog
 from gateway.stores.stream_exchange import Inheritance, StreamRecord, StreamWatcher, Word
 from gateway.stores.stream_log import LogLimits
@@ -25,18 +24,6 @@ from gateway.stores.stream_log import LogLimits
 ROUND_S: Final = 1.0
 READING_S: Final = 3.5  # a reading gateway that has not said so for this long has gone
 OPEN_LIFE_MS: Final = round(LogLimits().open_ttl_s * 1000)
-
-
-@dataclass(slots=True)
-class _Copy:
-    """A stream of another gateway. `last`: the number of the last event that is here."""
-
-    gateway: str
-    epoch: int
-    last: int = 0
-    closed: bool = False
-    filling: bool = False
-    unread_rounds: int = 0
 
 
 class RedisStreamExchange:
@@ -50,7 +37,7 @@ class RedisStreamExchange:
         self._log = log
         self._wall = wall
         self._watcher: StreamWatcher | None = None
-        self._copies: dict[str, _Copy] = {}
+        self._copies: dict[str, Copy] = {}
         self._fills: set[asyncio.Task[None]] = set()
         self._post = RedisPost(link, heartbeat.id, self._hear)
         log.sent = self._pass_entry
@@ -106,11 +93,15 @@ class RedisStreamExchange:
         except Unavailable:
             return 0
         ours = [name for name, each in self._log.writing.items() if each.opened and not self._log.local.bounds(name)[2]]
+        copies = [name for name, each in self._copies.items() if not each.closed]
         if not others or not self._link.available:
             return 0
         for stream_id in ours:  # what Redis does not have yet no reader has seen
             del self._log.writing[stream_id]
             self._give_away(stream_id)
+        for stream_id in copies:  # their writers go on, or give them to those who stay: their readers go there too
+            self._give_away(stream_id)
+            del self._copies[stream_id]
         return len(ours)
 
     def send(self, stream_id: str, word: Word, data: bytes = b"") -> None:
@@ -133,17 +124,17 @@ class RedisStreamExchange:
 
     # ---- copies
 
-    async def _begin_copy(self, stream_id: str) -> _Copy:
+    async def _begin_copy(self, stream_id: str) -> Copy:
         state, _ = self._log.keys(stream_id, 0)
         owner, gateway, epoch = await self._link.do("HMGET", state, "owner", "gateway", "epoch")
         if owner is None:
             raise unknown()
         if not self._log.local.has(stream_id):
             self._log.local.open(stream_id, owner.decode(), now=self._wall())
-            self._copies[stream_id] = _Copy(gateway.decode(), int(epoch))
+            self._copies[stream_id] = Copy(gateway.decode(), int(epoch))
         return self._copies[stream_id]
 
-    async def _fill(self, stream_id: str, copy: _Copy) -> None:
+    async def _fill(self, stream_id: str, copy: Copy) -> None:
         """Everything that Redis has and we have not; nothing if the log is not where it was. Unavailable."""
         _, log = self._log.keys(stream_id, copy.epoch)
         found = await self._link.do("XRANGE", log, f"{copy.last}-0", "+")
@@ -155,14 +146,14 @@ class RedisStreamExchange:
         for each in found:
             self._take(stream_id, copy, entry_of(each))
 
-    async def _look_again(self, stream_id: str, copy: _Copy) -> None:
+    async def _look_again(self, stream_id: str, copy: Copy) -> None:
         """Somebody else may write it by now."""
         state, _ = self._log.keys(stream_id, 0)
         gateway, epoch = await self._link.do("HMGET", state, "gateway", "epoch")
         if gateway is not None:
             copy.gateway, copy.epoch = gateway.decode(), int(epoch)
 
-    def _take(self, stream_id: str, copy: _Copy, entry: Entry) -> bool:
+    def _take(self, stream_id: str, copy: Copy, entry: Entry) -> bool:
         """Add an entry's events that are new; False if some before them are missing."""
         if entry.first > copy.last + 1:
             if copy.last:
@@ -180,7 +171,7 @@ class RedisStreamExchange:
             self._copies.pop(stream_id, None)
         return True
 
-    def _fill_soon(self, stream_id: str, copy: _Copy) -> None:
+    def _fill_soon(self, stream_id: str, copy: Copy) -> None:
         async def fill() -> None:
             try:
                 await self._fill(stream_id, copy)
@@ -198,7 +189,7 @@ class RedisStreamExchange:
     async def _dead(self, gateway: str) -> bool:
         return gateway == self._heartbeat.id or await self._heartbeat.gone(gateway)
 
-    async def _inherit(self, stream_id: str, copy: _Copy, state: str, log: str) -> Inheritance:
+    async def _inherit(self, stream_id: str, copy: Copy, state: str, log: str) -> Inheritance:
         (owner, origin), found = await self._link.batch(
             [("HMGET", state, "owner", "origin"), ("XRANGE", log, "-", "+")]
         )
@@ -207,7 +198,7 @@ class RedisStreamExchange:
             self._take(stream_id, copy, entry)
         self._copies.pop(stream_id, None)
         self.taken_over += 1
-        if not copy.closed:
+        if not copy.closed and self._log.local.has(stream_id):  # else it was given away, or grew too old, meanwhile
             last = copy.last
             kept_from = entries[0].first if entries else 1
             self._log.writing[stream_id] = Writing(
@@ -289,7 +280,7 @@ class RedisStreamExchange:
             else:
                 self._forget(stream_id, copy)
 
-    def _forget(self, stream_id: str, copy: _Copy) -> None:
+    def _forget(self, stream_id: str, copy: Copy) -> None:
         """Nobody has read the copy for two rounds: it goes, and is made again when somebody comes."""
         copy.unread_rounds += 1
         if copy.unread_rounds == 1 and not copy.closed:

@@ -61,6 +61,18 @@ class Writing:
     readers: dict[str, float] = field(default_factory=dict)  # gateways that read it, and until when that holds
 
 
+@dataclass(slots=True)
+class Copy:
+    """A stream of another gateway that is read here. `last`: the number of the last event that is here."""
+
+    gateway: str
+    epoch: int
+    last: int = 0
+    closed: bool = False
+    filling: bool = False
+    unread_rounds: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Some events, the first of them numbered `first`; `closed`: they are the last."""

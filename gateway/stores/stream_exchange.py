@@ -34,7 +34,7 @@ class StreamWatcher(Protocol):
     """Who is told of what other gateways do; nothing here may block or raise."""
 
     def lost(self, stream_id: str) -> None:
-        """Another gateway writes the stream now: stop at once."""
+        """Others write the stream, and nothing more of it comes here: stop at once, and send its readers away."""
 
     def orphaned(self, stream_id: str) -> None:
         """The writer of a stream that is read here has died."""
@@ -82,7 +82,8 @@ class StreamExchange(Protocol):
         """Be the writer, if the present one has died; None if it lives, or another gateway was quicker."""
 
     async def hand_over(self) -> int:
-        """Stop writing, so that others can claim all streams at once; how many. 0 where nobody is there to claim."""
+        """Stop writing, so that others can claim all streams at once; how many. Those of others are not read here any
+        more either. Where nobody is there to claim, all goes on: 0."""
 
     def send(self, stream_id: str, word: Word, data: bytes = b"") -> None:
         """Tell the writer."""

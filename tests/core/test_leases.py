@@ -100,8 +100,10 @@ def test_a_silent_gateway_is_buried_after_its_lease_and_its_legs_are_waited_for(
     site.used["g0"] = 14
     site.rounds(1)
     site.wants["g1"] = 40
+    assert not alive.mourns(ENGINE)
     site.rounds(12, [alive], step_s=0.5)
     assert site.usable() == [0, 2]  # its legs may still run at the engine
+    assert alive.mourns(ENGINE)
     for running in (5, 5, 3):
         alive.seen(ENGINE, running)
     site.rounds(2, [alive])
@@ -110,6 +112,7 @@ def test_a_silent_gateway_is_buried_after_its_lease_and_its_legs_are_waited_for(
         alive.seen(ENGINE, 0)
     site.rounds(2, [alive])
     assert alive.usable(ENGINE, site.now).seats == 16
+    assert not alive.mourns(ENGINE)
 
 
 def test_a_buried_gateway_that_comes_back_gets_a_part_again() -> None:

@@ -195,3 +195,56 @@ async def test_the_last_gateway_hands_nothing_over(redis: RedisServer) -> None:
         await only.write(b"1")
         assert await only.exchange.hand_over() == 0
         assert "s" in only.log.writing
+
+
+async def test_a_gateway_that_stops_sends_the_readers_of_copies_away(
+    houses: tuple[House, House, House, Relay],
+) -> None:
+    """The writer lives and goes on; here nothing more of it comes, and nobody would take it over."""
+    first, second, *_ = houses
+    await second.exchange.attach("s")
+    second.log.follow("s", lambda: None)
+    assert await second.exchange.hand_over() == 0
+    assert second.watcher.losses == ["s"]
+    assert not second.exchange.more_to_come("s")
+    await first.write(b"3")
+    assert first.watcher.losses == []
+
+
+async def test_a_copy_is_read_on_where_all_gateways_stop(
+    houses: tuple[House, House, House, Relay],
+) -> None:
+    """Its readers have nowhere to go, and its writer drains: it writes to the end."""
+    first, second, third, _ = houses
+    await second.exchange.attach("s")
+    second.log.follow("s", lambda: None)
+    second.exchange.reading("s")
+    await eventually(lambda: bool(first.log.writing["s"].readers))
+    assert await asyncio.gather(*(each.exchange.hand_over() for each in (first, second, third))) == [0, 0, 0]
+    assert second.watcher.losses == []
+    await first.write(b"3")
+    await eventually(lambda: list(second.log.read("s", 2, max_bytes=MUCH).events) == [b"3"])
+
+
+async def test_a_copy_that_goes_while_it_is_claimed_is_not_written_here(
+    houses: tuple[House, House, House, Relay],
+) -> None:
+    """The log is not there to be sent; whoever comes next claims the stream."""
+    first, second, third, _ = houses
+    assert first.beating is not None
+    first.beating.cancel()
+    await second.exchange.attach("s")
+    await third.exchange.attach("s")
+    await eventually(lambda: second.heartbeat.gone("a"))
+    claim = asyncio.create_task(second.exchange.claim("s"))
+    await asyncio.sleep(0)  # it has begun, and asks Redis
+    second.log.drop("s")
+    assert await claim is not None
+    assert not second.exchange.more_to_come("s")
+    assert not second.log.behind
+    await second.heartbeat.leave()
+
+    async def claimed() -> bool:
+        return await third.exchange.claim("s") is not None
+
+    await eventually(claimed)
