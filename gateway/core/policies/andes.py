@@ -62,12 +62,13 @@ class Andes(Ranked):
         return super().may_pause(bid._replace(gain=bid.gain - self._forgone(victims)), victims, now)
 
     def _forgone(self, victims: Sequence[Bid]) -> float:
+        return sum(victim.gain for victim in victims) + self._recomputed(victims)
+
+    def _recomputed(self, victims: Sequence[Bid]) -> float:
+        """QoE that computing these again costs those who read on there."""
         fleet, horizon_s = self._roster.fleet, self._roster.tuning.horizon_s
-        forgone = sum(victim.gain for victim in victims)
-        for victim in victims:
-            load = fleet[victim.job.engine_id or ""]
-            forgone += len(load.legs) * load.recompute_s(victim.job.context_tokens) / horizon_s
-        return forgone
+        loads = [(victim.job, fleet[victim.job.engine_id or ""]) for victim in victims]
+        return sum(len(load.legs) * load.recompute_s(job.context_tokens) for job, load in loads) / horizon_s
 
     def outlooks(self) -> dict[str | None, Outlook]:
         """What each engine has to offer now; None stands for the one that a new job would go to."""

@@ -16,8 +16,9 @@ infinite one only what readers gain. The rules, in order of precedence:
 4. Gain for each token of memory, as in Andes.
 5. A reader who does not look gives way first, and goes on when there is room.
 
-A pause must pay, as in Andes: the newcomer gains more than all readers of that engine lose, also where its tenant is
-behind. At the edge of overload each pause that does not pay is work that calls for the next one. And what pauses cost
+A pause must pay, as in Andes: the newcomer gains more than the readers of that engine lose, the paused one included
+unless it is the other tenant's turn. At the edge of overload each pause that does not pay is work that calls for the
+next one. And what pauses cost
 (text computed again, places that stand empty meanwhile) is bounded by `overhead`, a share of the engines' time, saved
 up for bursts; three tenths of it are for gain alone. A pause that serves the tenant who is behind also serves readers
 more: who asks for little is behind most of the time.
@@ -101,8 +102,10 @@ class FairQoe(Andes):
         behind = all(victim.rank[:2] < bid.rank[:2] and victim.job.spec.tenant != tenant for victim in victims)
         if not behind and not all(victim.job.paced for victim in victims):
             return False  # a program gives way to who is behind, and to nobody else
+        # Whose turn is over has no claim to its own gain; what others lose counts all the same.
+        loss = self._recomputed(victims) if behind else self._forgone(victims)
         allowance = self._for_fairness if behind else self._for_gain
-        return self.pays(bid._replace(gain=bid.gain - self._forgone(victims)), victims, now) and allowance.spend(cost_s)
+        return self.pays(bid._replace(gain=bid.gain - loss), victims, now) and allowance.spend(cost_s)
 
     def _cost_of_pausing(self, job: Job) -> float:
         """Engine seconds: what is computed again later, and the place that stands empty until the leg is gone."""
