@@ -263,13 +263,13 @@ def run(args: argparse.Namespace) -> Sequence[Table]:
 
 
 def drawn(found: Sequence[Mapping[str, Any]]) -> Figure:
-    """What a second of sharing carries over all wires, against the number of engines, and what a square would be."""
-    calm = sorted((each["engines"], each["traffic_mb_s"]) for each in found if each["load"] == CALM)
-    lines: dict[str, list[tuple[float, float]]] = {"gateways share": calm}
+    """What one exchange is answered with, against the number of engines, and what a square would be."""
+    calm = sorted((each["engines"], each["answer_bytes"] / 1e6) for each in found if each["load"] == CALM)
+    lines: dict[str, list[tuple[float, float]]] = {"an exchange's answer": calm}
     if calm and calm[-1][1]:
         engines, most = calm[-1]
         lines["by the square"] = [(each, most * (each / engines) ** 2) for each, _ in calm]
-    return qoe_against_load(lines, load="engines", measure="MB/s in all", goal=0.0)
+    return qoe_against_load(lines, load="engines", measure="MB in an answer", goal=0.0)
 
 
 def _read(notes: Path) -> list[dict[str, Any]]:
