@@ -65,9 +65,11 @@ def test_a_program_that_dies_is_reported_with_its_output() -> None:
 
 def test_a_program_that_is_never_ready_is_reported_with_where_it_stands() -> None:
     """It is ended, and Python's fault handler writes the line that it was at."""
-    with pytest.raises(AssertionError, match=r'(?s)exit -6.*File "<string>", line 2'):  # noqa: SIM117
-        with running(script("import time\ntime.sleep(60)")) as process:
-            process.wait_line("ready ", timeout=1.0)
+    waits = "import time\nwhile not print('here', flush=True): time.sleep(60)"
+    with running(script(waits)) as process:
+        process.wait_line("here")
+        with pytest.raises(AssertionError, match=r'(?s)exit -6.*File "<string>", line 2'):
+            process.wait_line("ready ", timeout=0.1)
 
 
 def test_stop_ends_the_whole_group() -> None:

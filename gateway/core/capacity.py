@@ -57,7 +57,7 @@ class Outlook(NamedTuple):
 
     def resume_s(self, tokens: int) -> float:
         """The same for a resume, as they have lately taken there."""
-        return self.resume_factor * (self.first_s + self.per_token_s * tokens)
+        return self.resume_factor * self.start_s(tokens)
 
 
 @dataclass(slots=True, eq=False)

@@ -4,7 +4,8 @@ Where this gateway stops meanwhile they are left to the others, and their reader
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -120,20 +121,26 @@ async def test_a_stream_that_found_no_room_goes_on_once_there_is_some() -> None:
         made.dispatcher.cancel(kept.stream)
 
 
-async def test_a_stream_that_never_finds_room_ends_with_an_error() -> None:
-    """Its readers wait for its window at most."""
+@asynccontextmanager
+async def without_room(window_s: float) -> AsyncIterator[tuple[House, FakeOutlet, Follower]]:
+    """A reader of the dead gateway's stream here, where one job runs and another one fills the queue."""
     async with house(FakeEngine("a", max_running=1), **busy()) as made:
         jobs = [made.submit(), made.submit()]
-        shelf, name, _ = full_house(made, window_s=0.03)
+        shelf, name, _ = full_house(made, window_s)
         await shelf.fetch(name, "alice", last_words)
-        outlet, reader = read(shelf, name)
+        yield made, *read(shelf, name)
+        for job in jobs:
+            made.dispatcher.cancel(job)
+            await ended(job)
+
+
+async def test_a_stream_that_never_finds_room_ends_with_an_error() -> None:
+    """Its readers wait for its window at most."""
+    async with without_room(window_s=0.03) as (_, outlet, reader):
         async with asyncio.timeout(5.0):
             await reader.done
         words: Sequence[bytes] = kept_events(outlet)
         assert words == [b"id: 1\ndata: queue_full\n\n"]
-        for job in jobs:
-            made.dispatcher.cancel(job)
-            await ended(job)
 
 
 async def test_who_comes_back_is_not_dropped_by_an_earlier_leaving() -> None:
@@ -177,17 +184,11 @@ async def test_what_was_claimed_just_before_the_gateway_stops_does_not_end() -> 
 
 async def test_what_finds_no_room_until_the_gateway_stops_does_not_end() -> None:
     """Another gateway may have some."""
-    async with house(FakeEngine("a", max_running=1), **busy()) as made:
-        jobs = [made.submit(), made.submit()]
-        shelf, name, _ = full_house(made, window_s=60.0)
-        await shelf.fetch(name, "alice", last_words)
-        outlet, reader = read(shelf, name)
+    async with without_room(window_s=60.0) as (made, outlet, reader):
         stop(made)
         async with asyncio.timeout(5.0):
             await reader.done
         assert outlet.written == []
-        for job in jobs:
-            made.dispatcher.cancel(job)
 
 
 async def test_readers_of_a_stream_that_comes_here_no_more_are_sent_away() -> None:

@@ -108,16 +108,21 @@ async def test_a_stream_of_the_living_is_not_claimed(houses: tuple[House, House,
     assert first.watcher.losses == []
 
 
+async def bereave(first: House, *heirs: House) -> None:
+    """The writer falls silent, and who has copies of its stream knows that it is gone."""
+    assert first.beating is not None
+    first.beating.cancel()
+    for heir in heirs:
+        await heir.exchange.attach("s")
+        await eventually(lambda heir=heir: heir.heartbeat.gone("a"))  # type: ignore[misc]
+
+
 async def test_a_dead_writer_s_stream_is_claimed_once_and_the_dead_writes_no_more(
     houses: tuple[House, House, House, Relay],
 ) -> None:
     """One of two heirs gets it, with all that was kept; what the old writer sends when it wakes up is refused."""
     first, second, third, _ = houses
-    assert first.beating is not None
-    first.beating.cancel()
-    for heir in (second, third):
-        await heir.exchange.attach("s")
-        await eventually(lambda heir=heir: heir.heartbeat.gone("a"))  # type: ignore[misc]
+    await bereave(first, second, third)
     claims = await asyncio.gather(second.exchange.claim("s"), third.exchange.claim("s"))
     (inherited,) = [claim for claim in claims if claim is not None]
     assert (inherited.owner, inherited.origin, inherited.last, inherited.epoch) == ("alice", b"the request", 2, 2)
@@ -231,11 +236,7 @@ async def test_a_copy_that_goes_while_it_is_claimed_is_not_written_here(
 ) -> None:
     """The log is not there to be sent; whoever comes next claims the stream."""
     first, second, third, _ = houses
-    assert first.beating is not None
-    first.beating.cancel()
-    await second.exchange.attach("s")
-    await third.exchange.attach("s")
-    await eventually(lambda: second.heartbeat.gone("a"))
+    await bereave(first, second, third)
     claim = asyncio.create_task(second.exchange.claim("s"))
     await asyncio.sleep(0)  # it has begun, and asks Redis
     second.log.drop("s")

@@ -18,10 +18,9 @@ infinite one only what readers gain. The rules, in order of precedence:
 
 A pause must pay, as in Andes: the newcomer gains more than the readers of that engine lose, the paused one included
 unless it is the other tenant's turn. At the edge of overload each pause that does not pay is work that calls for the
-next one. And what pauses cost
-(text computed again, places that stand empty meanwhile) is bounded by `overhead`, a share of the engines' time, saved
-up for bursts; three tenths of it are for gain alone. A pause that serves the tenant who is behind also serves readers
-more: who asks for little is behind most of the time.
+next one. What pauses cost (text computed again, places that stand empty meanwhile) is bounded besides, by `overhead`, a
+share of the engines' time, saved up for bursts; three tenths of it are for gain alone. A pause that serves the tenant
+who is behind also serves readers more: who asks for little is behind most of the time.
 """
 
 from collections.abc import Mapping, Sequence
