@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from loadgen import arrivals
 from loadgen.paces import pace_of
 from loadgen.scenario_file import Length, LogNormal, Phase, Readers, ScenarioFile, Tenant, Uniform
+from loadgen.traces import FOLDER as TRACES
 from loadgen.traces import load_trace
 from loadgen.workload import Away, Reader, Request, Workload
 
@@ -166,18 +167,21 @@ def _length(length: Length | None, draw: random.Random) -> int:
 
 def _pairs(tenant: Tenant) -> list[tuple[int, int]]:
     """The table's pairs of input and output tokens, those above the tenant's `max_total` left out."""
-    path = FOLDER / "lengths" / f"{tenant.lengths}.csv.gz"
     try:
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            rows = csv.reader(file)
-            next(rows)
-            pairs = [(int(row[0]), int(row[1])) for row in rows]
+        with gzip.open(_table(f"{tenant.lengths}"), "rt", encoding="utf-8", newline="") as file:
+            pairs = [(int(row["input_tokens"]), int(row["output_tokens"])) for row in csv.DictReader(file)]
     except OSError as problem:
         raise ScenarioError(f"no table of lengths is called {tenant.lengths!r}") from problem
     kept = [pair for pair in pairs if tenant.max_total is None or sum(pair) <= tenant.max_total]
     if not kept:
         raise ScenarioError(f"no pair of {tenant.lengths!r} has at most {tenant.max_total} tokens")
     return kept
+
+
+def _table(name: str) -> Path:
+    """A table of lengths alone, or those of a trace that comes with the package."""
+    own = FOLDER / "lengths" / f"{name}.csv.gz"
+    return own if own.is_file() else TRACES / own.name
 
 
 def _reader(readers: Readers, draw: random.Random) -> Reader:

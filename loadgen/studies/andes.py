@@ -21,7 +21,7 @@ from gateway.emulator.blocks import BLOCK_TOKENS
 from gateway.emulator.profiles import PROFILES, Profile
 from loadgen import plot
 from loadgen.measures import summarise
-from loadgen.scenarios import load_scenario
+from loadgen.scenarios import Parameter, load_scenario
 from loadgen.simulator.oracles import ORACLES
 from loadgen.simulator.setup import Setup
 from loadgen.simulator.world import World
@@ -66,6 +66,7 @@ class Bench:
     parts: int
     seed: int
     tick_s: float = 0.25
+    lengths: str = "sharegpt"
 
     def poisson(self, rate: float, duration_s: float = 1200.0) -> Workload:
         """Steady arrivals: a burst of the mean's intensity."""
@@ -73,7 +74,8 @@ class Bench:
 
     def burst(self, rate: float, intensity: float, share: float = 0.35, duration_s: float = 1200.0) -> Workload:
         """Cycles whose mean is `rate` requests per second for the whole engine."""
-        values = {"rate": rate / self.parts, "intensity": intensity, "share": share, "duration_s": duration_s}
+        values: dict[str, Parameter] = {"rate": rate / self.parts, "intensity": intensity, "share": share}
+        values |= {"duration_s": duration_s, "lengths": self.lengths}
         return shared_out(load_scenario("andes_burst", overrides=values, seed=self.seed))
 
     def serve(self, workload: Workload, rule: PolicyRule, horizon_s: float = 10.0) -> Figures:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from loadgen.scenarios import ScenarioError, load_scenario, read_scenario, scenarios
+from loadgen.traces import find_trace, read_rows
 
 OWN = """
 title = "two"
@@ -102,6 +103,15 @@ def test_a_longer_burst_and_more_load() -> None:
     assert sum(r.arrived_s < 540 for r in plain) / len(plain) == pytest.approx(0.9, abs=0.03)
     assert len(twice) == pytest.approx(2 * len(plain), rel=0.1)
     assert twice[-1].arrived_s < 1200
+
+
+def test_lengths_may_be_those_of_a_trace() -> None:
+    """Pairs of the trace, at the times of the scenario."""
+    trace = {(row.input_tokens, row.output_tokens) for row in read_rows(find_trace("vtc_arena"))}
+    drawn = load_scenario("andes_burst", overrides={"lengths": "vtc_arena"}).requests
+
+    assert {(r.input_tokens, r.output_tokens) for r in drawn} <= trace
+    assert [r.arrived_s for r in drawn] == [r.arrived_s for r in load_scenario("andes_burst").requests]
 
 
 def test_opt_has_a_short_context() -> None:
