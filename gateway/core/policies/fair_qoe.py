@@ -24,6 +24,7 @@ who is behind also serves readers more: who asks for little is behind most of th
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Final
 
 from gateway.core.capacity import Outlook
@@ -31,6 +32,7 @@ from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.andes import Andes, expected
 from gateway.core.policies.places import STRICTEST_RATE, Bid
+from gateway.core.policies.recent import Made, Recent
 from gateway.core.policies.turns import Allowance, Steps
 from gateway.core.roster import Roster
 
@@ -45,9 +47,9 @@ _FASTEST: Final = 1e4  # tokens per second of one stream; a model that takes no 
 _AHEAD_S: Final = 5.0  # how far ahead a tenant's streams are counted
 
 
-Offer = tuple[float, float, int, float, Job]
+Offer = tuple[float, float, int, float, Job, float]
 """A job before its tenant's turn is known: its class, its worth within the class, its place among equals (no two have
-the same), its gain. Plain, since a plan makes and sorts one for each job."""
+the same), its gain, and what it will be charged in the next seconds. Plain, since a plan sorts one for each job."""
 
 
 class FairQoe(Andes):
@@ -62,6 +64,7 @@ class FairQoe(Andes):
         self._late_credit = 0.0
         self._horizon_s = _HORIZONS * roster.tuning.horizon_s
         self._bonus = 1 + roster.tuning.hysteresis
+        self._offers = Recent[Offer]()
         self._first = 0  # the lowest step of those who wait
 
     def order_of_start(self) -> list[Job]:
@@ -75,9 +78,9 @@ class FairQoe(Andes):
         for allowance in (self._for_gain, self._for_fairness):
             allowance.earn(len(self._roster.fleet), now)
         outlooks = self.outlooks()
-        offers = [self._offer(job, -number, outlooks, now) for number, job in enumerate(jobs)]
+        offers = self._offers.of(jobs, now, lambda job: self._offer(job, outlooks, now))
         offers.sort(reverse=True)
-        steps = self._turns(offers, outlooks)
+        steps = self._turns(offers)
         first = self._first if max(steps, default=0) > self._first else -1  # nobody is first while all stand together
         bids = [self._bid(offer, step, step == first) for offer, step in zip(offers, steps, strict=True)]
         if self._late_credit >= 1:
@@ -111,41 +114,40 @@ class FairQoe(Andes):
         load = self._roster.fleet[job.engine_id or ""]
         return load.recompute_s(job.context_tokens) + self._roster.tuning.settle_s / load.running
 
-    def _offer(self, job: Job, place: int, outlooks: Mapping[str | None, Outlook], now: float) -> Offer:
+    def _offer(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Made[Offer]:
+        """The offer, and how long it holds: not past the moment at which a stream that may be paused is due."""
         runs = job.state is JobState.RUNNING
         tracker = job.tracker
         if not tracker.present:
-            return _AWAY, float(runs), place, 0.0, job
+            return (_AWAY, float(runs), -job.order, 0.0, job, 0.0), inf
         speed, delay_s = expected(job, outlooks)
+        more = self._service_ahead(job, min(speed / job.spec.units_per_token, _FASTEST) * _AHEAD_S)
         if job.paced:
             gain = tracker.gain(speed, delay_s, self._horizon_s, now)
         else:  # it reads nothing, so what it has already does not count against it
             gain = (self._horizon_s / (self._horizon_s + job.age(now))) ** 2
+        spare_s = inf
         if job.produced and job.paced and not self.overloaded:
             home = outlooks.get(job.home)
             resume_s = 0.0 if home is None else home.resume_s(job.prompt_tokens + job.produced)
             spare_s = tracker.lead(now) - self._roster.must_run_s(job, resume_s)
             if spare_s <= 0:
-                return _DUE, -spare_s, place, gain, job
+                return (_DUE, -spare_s, -job.order, gain, job, more), 0.0
         value = gain / (job.prompt_tokens + job.produced)
-        return _NORMAL, value * self._bonus if runs else value, place, gain, job
+        return (_NORMAL, value * self._bonus if runs else value, -job.order, gain, job, more), spare_s
 
-    def _turns(self, offers: Sequence[Offer], outlooks: Mapping[str | None, Outlook]) -> list[int]:
+    def _turns(self, offers: Sequence[Offer]) -> list[int]:
         """The step of each offer, best first: its tenant's, once that tenant's better streams have run on a while."""
         after, running = self._steps.after, JobState.RUNNING
-        made = {name: min(each.speed, _FASTEST) * _AHEAD_S for name, each in outlooks.items()}
-        elsewhere = made[None]
         ahead: dict[str, float] = {}
         steps, waiting = [], []
-        for standing, _, _, _, job in offers:
-            tenant, engine_id = job.spec.tenant, job.engine_id
+        for _, _, _, _, job, more in offers:
+            tenant = job.spec.tenant
             service = ahead.get(tenant, 0.0)
             steps.append(step := after(tenant, service, runs=job.state is running))
-            if engine_id is None:
+            if job.engine_id is None:
                 waiting.append(step)
-            if standing != _AWAY:
-                more = made.get(engine_id or job.home, elsewhere)
-                ahead[tenant] = service + self._service_ahead(job, more)
+            ahead[tenant] = service + more
         self._first = min(waiting, default=0)
         return steps
 
@@ -157,7 +159,7 @@ class FairQoe(Andes):
 
     @staticmethod
     def _bid(offer: Offer, step: int, first: bool) -> Bid:
-        standing, worth, _, gain, job = offer
+        standing, worth, _, gain, job, _ = offer
         if standing == _AWAY:
             return Bid((_AWAY, worth, -float(job.order)), gain, job, Reason.ROOM, Reason.AWAY)
         if standing == _DUE:
@@ -171,6 +173,7 @@ class FairQoe(Andes):
 
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
         """
+        self._offers.forget(jobs)
         wanted = sum(min(job.rate, STRICTEST_RATE) for job in jobs if job.paced and job.tracker.present)
         potential = sum(load.potential() for load in self._roster.fleet if load.capacity.ready)
         # A pool that has idled shows less than it can; how much prompts will take of it, only being full tells.

@@ -29,7 +29,8 @@ from gateway.core.roster import Roster
 _REFUSALS: Final = 16  # after so many pauses that were not allowed, no more are asked for in this plan
 _MISFITS: Final = 16  # how many may be passed over in one plan
 _NO_LIMIT: Final = 1 << 60
-_HOT: Final = 64
+_HOT: Final = 32
+_PAUSES: Final = 32  # how many who wait may be given a taken place in one plan
 _by_rank: Final = attrgetter("rank")
 _RANK_ALL_S: Final = 2e-4  # for each job that waits, until all are ranked again
 
@@ -74,7 +75,7 @@ class Ranked(ForRoom):
     def decide(self, now: float) -> None:
         waiting, fleet = self._roster.waiting, self._roster.fleet
         self._leads.clear()
-        enough = _HOT + sum(load.capacity.max_running for load in fleet) // 4
+        enough = _HOT + sum(load.capacity.max_running for load in fleet) // 8
         everybody = len(waiting) <= enough or now >= self._rank_all_at
         if everybody:
             self._roster.reconsider(now)
@@ -185,6 +186,7 @@ class Ranked(ForRoom):
         misfits = 0
         ready = [place for place in places.values() if place.load.capacity.ready]
         seats = sum(max(0, place.seats) for place in places.values())
+        most = _PAUSES + sum(max(0, place.free_seats + place.soon_seats) for place in ready)
         for bid in bids:
             if seats <= 0:
                 break
@@ -194,7 +196,7 @@ class Ranked(ForRoom):
                 if job.state is JobState.RUNNING and place.take(job.reserved):
                     kept.add(job.order)
                     seats -= 1
-            elif misfits < _MISFITS:
+            elif misfits < _MISFITS and len(admitted) < most:
                 need = self._roster.need(job)
                 found = self._choose(job, need, ready)
                 if found is None:
