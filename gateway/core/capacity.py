@@ -27,7 +27,8 @@ class EngineCapacity:
 
     `max_running` in sequences; `kv_tokens` is the KV memory in tokens, None when nobody knows it; an engine that is
     not `ready` gets no new work (its running legs go on). `model`: what is believed of its speed before it is seen.
-    Where several gateways share the engine, the numbers are this one's part, and `whole_tokens` is all of the memory.
+    Where several gateways share the engine, the numbers are this one's part and `fraction` says how much of the engine
+    that is; `whole_tokens` is all of the memory, `most_tokens` what the legs here may grow to: what the others leave.
     """
 
     max_running: int
@@ -35,11 +36,15 @@ class EngineCapacity:
     ready: bool = True
     model: IterationModel | None = None
     whole_tokens: int | None = None
+    most_tokens: int | None = None
+    fraction: float = 1.0
 
-    def shared(self, seats: int, tokens: int) -> "EngineCapacity":
+    def shared(self, seats: int, tokens: int, most: int) -> "EngineCapacity":
         """A part of the engine."""
-        part = None if self.kv_tokens is None else min(tokens, self.kv_tokens)
-        return replace(self, max_running=min(seats, self.max_running), kv_tokens=part, whole_tokens=self.kv_tokens)
+        seats, whole = min(seats, self.max_running), self.kv_tokens
+        part = None if whole is None else min(tokens, whole)
+        fraction = max(seats / max(1, self.max_running), (part or 0) / (whole or 1))
+        return EngineCapacity(seats, part, self.ready, self.model, whole, most, fraction)
 
 
 class Outlook(NamedTuple):
@@ -100,6 +105,11 @@ class EngineLoad:
         return len(self.legs)
 
     @property
+    def crowd(self) -> float:
+        """How many sequences run at the engine, those of other gateways taken to be as many for their parts."""
+        return len(self.legs) / (self.capacity.fraction or 1.0)
+
+    @property
     def free_seats(self) -> int:
         """How many more legs its batch has room for, whatever they need."""
         return max(0, self.capacity.max_running - len(self.legs)) if self.capacity.ready else 0
@@ -116,6 +126,13 @@ class EngineLoad:
         if capacity.kv_tokens is None or self.tokens + tokens <= WATERMARK * capacity.kv_tokens:
             return True
         return not self.legs and capacity.kv_tokens >= min(tokens, capacity.whole_tokens or capacity.kv_tokens)
+
+    @property
+    def excess(self) -> int:
+        """Tokens by which the legs here, without those that stop, have outgrown the memory that they may use."""
+        capacity = self.capacity
+        limit = capacity.kv_tokens if capacity.most_tokens is None else capacity.most_tokens
+        return max(0, self.tokens - self.stopping_tokens - limit) if limit else 0
 
     def take(self, job: Job, tokens: int, now: float) -> None:
         """A leg of this job begins and holds so many tokens."""
@@ -242,7 +259,7 @@ class EngineLoad:
         """
         computed_s = self.model.prefill_s(self.resumes.computed * context_tokens)
         idle_s = max(0.0, self.resume_s(context_tokens) - computed_s)
-        return computed_s + 2 * idle_s / max(2, len(self.legs))
+        return computed_s + 2 * idle_s / max(2.0, self.crowd)
 
 
 Fits = Callable[[EngineLoad, Job, int], bool]

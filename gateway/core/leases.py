@@ -22,7 +22,7 @@ from math import inf
 from typing import Final
 
 from gateway.core.ledger import Entry, Member, Reply, Request
-from gateway.core.shares import NOTHING, Amount, Line, may_fill, next_held, turns
+from gateway.core.shares import NOTHING, Amount, Line, Part, may_fill, may_grow, next_held, turns
 
 SURE: Final = 0.9
 STRANGER: Final = 4.0
@@ -57,6 +57,7 @@ class Holder:
         self._stranger_s = STRANGER * ttl_s if stranger_s is None else stranger_s
         self._held: dict[str, Amount] = {}
         self._fill: dict[str, Amount] = {}
+        self._most: dict[str, int] = {}
         self._lines: dict[str, Line] = {}  # what was said last
         self._book: Reply | None = None
         self._epoch_since = inf
@@ -90,6 +91,10 @@ class Holder:
     def usable(self, engine: str, now: float) -> Amount:
         """What this gateway's legs may fill of the engine; nothing once the lease has run out."""
         return self._fill.get(engine, NOTHING) if self.valid(now) else NOTHING
+
+    def part(self, engine: str, now: float) -> Part:
+        """The same, and how far legs that run there may grow."""
+        return Part(*self.usable(engine, now), self._most.get(engine, 0))
 
     def held(self, engine: str, now: float) -> Amount:
         """What nobody else may use: more than `usable` while legs hold what others should have."""
@@ -183,11 +188,12 @@ class Holder:
     def _limit(self) -> None:
         """Work out how far what is held may be filled. While nothing can be given, nothing needs to be left free."""
         self._fill = dict(self._held)
-        if not self.settled:
-            return
+        self._most = {}
         for engine, turn in turns(self._held).items():
-            mine = replace(self._lines[engine], held=self._held[engine])
-            self._fill[engine] = may_fill(self.me, {**self.lines(engine), self.me: mine}, turn)
+            lines = {**self.lines(engine), self.me: replace(self._lines[engine], held=self._held[engine])}
+            self._most[engine] = may_grow(self.me, lines)
+            if self.settled:
+                self._fill[engine] = may_fill(self.me, lines, turn)
 
     def _settling_s(self) -> float:
         """How long a new book must have been known before it gives anything out. Who was in the lost one and has not

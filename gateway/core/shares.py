@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import Final, NamedTuple
 
+from gateway.core.capacity import WATERMARK
+
 RESERVE: Final = 4  # a gateway that wants nothing keeps one part in so many of its equal share
 
 
@@ -27,7 +29,17 @@ class Amount(NamedTuple):
     tokens: int = 0
 
 
+class Part(NamedTuple):
+    """What one gateway may do at an engine: fill so many sequences and tokens with new legs, and let those that run
+    there grow to `most` tokens before it has to pause any (0 where nobody knows the engine's memory)."""
+
+    seats: int = 0
+    tokens: int = 0
+    most: int = 0
+
+
 NOTHING: Final = Amount()
+NO_PART: Final = Part()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,22 @@ def may_fill(me: str, lines: Mapping[str, Line], turn: float = 0.5) -> Amount:
         return lines[me].held
     seats, tokens = _claims(lines, turn)
     return Amount(seats.fill(me), tokens.fill(me))
+
+
+def may_grow(me: str, lines: Mapping[str, Line]) -> int:
+    """Up to how many tokens the legs of `me` may grow: what it holds, and beyond that what the others leave.
+
+    An engine divided among many is full in one part or another all the time, and pauses there would free what the
+    others have room for. In steps of a 64th of the engine, since whoever is told of a change decides anew.
+    """
+    whole = whole_of(lines).tokens
+    others = sum(
+        line.held.tokens if line.gone else int(WATERMARK * line.used.tokens)
+        for name, line in lines.items()
+        if name != me
+    )
+    step = max(1, whole // 64)
+    return max(lines[me].held.tokens, (whole - others) // step * step)
 
 
 class _Stock(NamedTuple):

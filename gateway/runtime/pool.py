@@ -8,7 +8,7 @@ from typing import Any, Final
 from gateway.clock import Clock
 from gateway.core.capacity import EngineCapacity
 from gateway.core.scheduler import Scheduler
-from gateway.core.shares import NOTHING, Amount
+from gateway.core.shares import NO_PART, Part
 from gateway.engines.base import Endpoint, Engine, EngineFacts, EngineState, LegRequest, Resumability
 from gateway.errors import EngineFailed, EngineInUse, EngineNotFound
 from gateway.runtime.instrument import Instrument
@@ -137,7 +137,7 @@ class Pool:
         self._shared = True
         self.hold({})
 
-    def hold(self, parts: Mapping[str, Amount]) -> None:
+    def hold(self, parts: Mapping[str, Part]) -> None:
         """What this gateway may use of each engine."""
         if self._limit(parts):
             self._changed()
@@ -147,11 +147,11 @@ class Pool:
         if not self.neighbours.ours():
             self._limit({})
 
-    def _limit(self, parts: Mapping[str, Amount]) -> bool:
+    def _limit(self, parts: Mapping[str, Part]) -> bool:
         """Tell the scheduler its parts; whether any is another one than before."""
-        moved = [slot for slot in self._slots.values() if slot.share != parts.get(slot.id, NOTHING)]
+        moved = [slot for slot in self._slots.values() if slot.share != parts.get(slot.id, NO_PART)]
         for slot in moved:
-            slot.share = parts.get(slot.id, NOTHING)
+            slot.share = parts.get(slot.id, NO_PART)
             self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
         return bool(moved)
 
@@ -182,7 +182,7 @@ class Pool:
         if any(settings.id == slot.id or settings.url == slot.engine.settings.url for slot in self._slots.values()):
             raise EngineInUse(f"There is an engine {settings.id!r}, or one with this URL.", param="id")
         slot = self._slots[settings.id] = EngineSlot(engine, max_running=settings.max_running)
-        slot.share = NOTHING if self._shared else None
+        slot.share = NO_PART if self._shared else None
         self.scheduler.engine(slot.id, slot.capacity(), self._clock.now())
         self._begin_watch(slot)
         self.neighbours.added(settings)

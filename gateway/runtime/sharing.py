@@ -119,7 +119,7 @@ class Sharing:
     def _hold(self) -> None:
         """Use what the leases allow now."""
         now = self._clock.now()
-        self.pool.hold({slot.id: self.holder.usable(slot.id, now) for slot in self.pool.slots})
+        self.pool.hold({slot.id: self.holder.part(slot.id, now) for slot in self.pool.slots})
 
     # ---- an exchange
 

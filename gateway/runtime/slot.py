@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.core.capacity import EngineCapacity
-from gateway.core.shares import Amount
+from gateway.core.shares import Part
 from gateway.engines.base import Engine, EngineFacts, EngineSettings, EngineState
 
 PROBES_UNTIL_PINNED: Final = 3
@@ -62,7 +62,7 @@ class EngineSlot:
     rest: int = 0
     rests: int = 0
     draining: bool = False
-    share: Amount | None = None  # of the engine, where other gateways use it too
+    share: Part | None = None  # of the engine, where other gateways use it too
 
     @property
     def id(self) -> str:
@@ -76,7 +76,7 @@ class EngineSlot:
     def capacity(self) -> EngineCapacity:
         """What this gateway may use."""
         whole = self.whole()
-        return whole if self.share is None else whole.shared(self.share.seats, self.share.tokens)
+        return whole if self.share is None else whole.shared(*self.share)
 
     def whole(self) -> EngineCapacity:
         """All of the engine."""

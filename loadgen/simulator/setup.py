@@ -11,7 +11,7 @@ from gateway.core.leases import Holder
 from gateway.core.plan import Plan
 from gateway.core.policies import PolicyRule
 from gateway.core.scheduler import Scheduler
-from gateway.core.shares import Amount
+from gateway.core.shares import Part
 from gateway.core.tuning import Tuning
 from gateway.core.waiting_room import QueueLimits
 from gateway.emulator.profiles import Profile
@@ -54,7 +54,7 @@ class Gateway:
     holder: Holder
     next_plan: float | None = None
     legs: dict[str, Leg] = field(default_factory=dict)
-    parts: dict[str, Amount] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
     settled_at: float = float("-inf")
     backlogged: set[str] = field(default_factory=set)
 

@@ -13,7 +13,7 @@ import msgspec
 from gateway.core.accounts import Delta
 from gateway.core.capacity import EngineCapacity
 from gateway.core.ledger import Ledger, Reply, Request
-from gateway.core.shares import NOTHING
+from gateway.core.shares import NO_PART
 from gateway.emulator.profiles import Profile
 from loadgen.simulator.setup import Gateway, capacity_of
 
@@ -62,8 +62,8 @@ class Sharing:
         for engine_id, profile in engines.items():
             whole = self._wholes[engine_id] = capacity_of(profile, ready=True)
             for gateway in self._gateways:
-                gateway.parts[engine_id] = NOTHING
-                part = whole if len(self._gateways) == 1 else whole.shared(0, 0)
+                gateway.parts[engine_id] = NO_PART
+                part = whole if len(self._gateways) == 1 else whole.shared(*NO_PART)
                 gateway.scheduler.engine(engine_id, part, now)
         if len(self._gateways) > 1:
             self._settle(now)
@@ -107,8 +107,8 @@ class Sharing:
         reply = self._ledger.sync(request)
         gateway.holder.answered(request, reply, now)
         for engine_id, whole in self._wholes.items():
-            held = gateway.holder.usable(engine_id, now)
+            held = gateway.holder.part(engine_id, now)
             if gateway.parts.get(engine_id) != held:
                 gateway.parts[engine_id] = held
-                gateway.scheduler.engine(engine_id, whole.shared(held.seats, held.tokens), now)
+                gateway.scheduler.engine(engine_id, whole.shared(*held), now)
         return request, reply

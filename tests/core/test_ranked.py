@@ -213,7 +213,7 @@ def test_a_pause_must_pay_for_computing_the_victim_again(policy: str, prompt: in
 @pytest.mark.parametrize("part", [0, 1000])
 def test_a_part_of_an_engine_holds_the_whole_job(policy: str, part: int) -> None:
     """What is not leased belongs to others: a larger job is not started on the part, nor anybody paused for it."""
-    idle, busy = (scheduler(policy, {"e": EngineCapacity(4, 10_000).shared(4, size)}, PATIENT) for size in (part, 1000))
+    idle, busy = (scheduler(policy, {"e": EngineCapacity(4, 10_000).shared(4, size, 10_000)}, PATIENT) for size in (part, 1000))
     idle.add(reader("large", "b", prompt=2000), 0.0)
     assert not any(begun(idle.plan(0.1 * tick)) for tick in range(5))
     busy.add(reader("ahead", "a"), 0.0)

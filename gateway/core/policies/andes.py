@@ -68,7 +68,7 @@ class Andes(Ranked):
         """QoE that computing these again costs those who read on there."""
         fleet, horizon_s = self._roster.fleet, self._roster.tuning.horizon_s
         loads = [(victim.job, fleet[victim.job.engine_id or ""]) for victim in victims]
-        return sum(len(load.legs) * load.recompute_s(job.context_tokens) for job, load in loads) / horizon_s
+        return sum(load.crowd * load.recompute_s(job.context_tokens) for job, load in loads) / horizon_s
 
     def outlooks(self) -> dict[str | None, Outlook]:
         """What each engine has to offer now; None stands for the one that a new job would go to."""

@@ -76,7 +76,7 @@ class FairQoe(Andes):
     def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
         self._steps.sort(self._roster, now)
         for allowance in (self._for_gain, self._for_fairness):
-            allowance.earn(len(self._roster.fleet), now)
+            allowance.earn(sum(load.capacity.fraction for load in self._roster.fleet), now)
         outlooks = self.outlooks()
         offers = self._offers.of(jobs, now, lambda job: self._offer(job, outlooks, now))
         offers.sort(reverse=True)
@@ -112,7 +112,7 @@ class FairQoe(Andes):
     def _cost_of_pausing(self, job: Job) -> float:
         """Engine seconds: what is computed again later, and the place that stands empty until the leg is gone."""
         load = self._roster.fleet[job.engine_id or ""]
-        return load.recompute_s(job.context_tokens) + self._roster.tuning.settle_s / load.running
+        return load.recompute_s(job.context_tokens) + self._roster.tuning.settle_s / load.crowd
 
     def _offer(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Made[Offer]:
         """The offer, and how long it holds: not past the moment at which a stream that may be paused is due."""

@@ -28,7 +28,6 @@ from gateway.core.roster import Roster
 
 _REFUSALS: Final = 16  # after so many pauses that were not allowed, no more are asked for in this plan
 _MISFITS: Final = 16  # how many may be passed over in one plan
-_NO_LIMIT: Final = 1 << 60
 _HOT: Final = 32
 _PAUSES: Final = 32  # how many who wait may be given a taken place in one plan
 _by_rank: Final = attrgetter("rank")
@@ -131,14 +130,10 @@ class Ranked(ForRoom):
 
     def _overrun(self) -> list[EngineLoad]:
         """Engines that hold more tokens than they have memory for."""
-        return [
-            load
-            for load in self._roster.fleet
-            if load.capacity.kv_tokens and load.tokens - load.stopping_tokens > load.capacity.kv_tokens
-        ]
+        return [load for load in self._roster.fleet if load.excess]
 
     def _relieve(self, load: EngineLoad, bids: list[Bid], now: float) -> None:
-        over = load.tokens - load.stopping_tokens - (load.capacity.kv_tokens or _NO_LIMIT)
+        over = load.excess
         for bid in reversed(bids):
             if over <= 0 or len(load.legs) - len(load.stopping) <= 1:
                 break
@@ -262,11 +257,12 @@ class Ranked(ForRoom):
         leads = self._leads.get(load.id)
         if leads is None:
             leads = self._leads[load.id] = [(other.tracker.lead(now), other) for other in load.legs.values()]
-        return sum(
+        here = sum(
             other.tracker.gain(speed * other.spec.units_per_token, 0.0, stall_s, now)
             for lead, other in leads
             if lead < stall_s and other.state is JobState.RUNNING
         )
+        return here / (load.capacity.fraction or 1.0)  # the readers of other gateways wait there as well
 
     # ---- tools
 

@@ -50,8 +50,8 @@ class Allowance:
         self._most = 0.0
         self._at = 0.0
 
-    def earn(self, engines: int, now: float) -> None:
-        """So many engines have gone on until now."""
+    def earn(self, engines: float, now: float) -> None:
+        """So many engines, or parts of them, have gone on until now."""
         most = self._most = self._share * engines * self._saved_s
         earned = most if self._saved is None else self._saved + self._share * engines * (now - self._at)
         self._saved, self._at = min(most, earned), now
