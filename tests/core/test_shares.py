@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.shares import NOTHING, Amount, Line, may_fill, next_held, targets, turns
+from gateway.core.capacity import WATERMARK
+from gateway.core.shares import NOTHING, Amount, Line, may_fill, may_grow, next_held, targets, turns, whole_of
 from tests.core.lines import WHOLE, line
 
 
@@ -69,3 +70,25 @@ def test_nothing_moves_where_everybody_holds_its_part(lines: dict[str, Line], se
     settled = {name: replace(alive[name], held=part, used=NOTHING) for name, part in targets(alive).items()}
     for name, each in settled.items():
         assert next_held(name, settled) == may_fill(name, settled) == each.held
+
+
+def test_legs_may_grow_into_what_others_leave() -> None:
+    """Of 16,000 tokens: 900 of each 1000 that others use are there, all that a gone one holds; in steps of 250."""
+    mine = line(held=4, used=4)
+    assert may_grow("a", {"a": mine}) == 16_000
+    assert may_grow("a", {"a": mine, "b": line(held=12, used=4)}) == 12_250
+    assert may_grow("a", {"a": mine, "b": line(held=10, used=4, gone=True)}) == 6000
+    assert may_grow("a", {"a": mine, "b": line(held=8, used=8), "c": line(held=9, gone=True)}) == 4000
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), LINES, min_size=1))
+def test_nobody_has_to_pause_while_the_engine_has_room(lines: dict[str, Line]) -> None:
+    """Whoever's part is too small for what its legs have grown to; and once it has none, somebody does."""
+    alive = {name: int(WATERMARK * each.used.tokens) for name, each in lines.items() if not each.gone}
+    gone = sum(each.held.tokens for each in lines.values() if each.gone)
+    whole = whole_of(lines).tokens
+    over = [name for name, tokens in alive.items() if tokens > may_grow(name, lines) + whole // 64]
+    if sum(alive.values()) + gone <= whole:
+        assert not over
+    elif sum(alive.values()) > sum(max(lines[name].held.tokens, 0) for name in alive) + whole:
+        assert over
