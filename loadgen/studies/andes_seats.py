@@ -74,6 +74,12 @@ def _lost(found: dict[str, Figures]) -> float:
     return float(1 - found["andes"]["throughput_tok_s"] / found["fcfs"]["throughput_tok_s"])
 
 
+def _shown(kind: str, places: str, sweep: Sweep, *, quick: bool) -> list[Cell]:
+    row = [kind, places, *sweep.cells(quick=quick)]
+    print(*row, sep=" | ", file=sys.stderr, flush=True)
+    return row
+
+
 def run(args: argparse.Namespace) -> Sequence[Table]:
     """One row for each engine and table of lengths."""
     quick: bool = args.quick
@@ -83,11 +89,10 @@ def run(args: argparse.Namespace) -> Sequence[Table]:
         for seats in SEATS[-1:] if quick else SEATS:
             bench = Bench(replace(profile, max_num_seqs=seats), 1, args.seed, lengths=kind)
             few = Sweep(bench, 1200.0 if quick else CYCLES_S, HIGHEST_RATE * seats)
-            rows.append([kind, str(seats), *few.cells(quick=quick)])
+            rows.append(_shown(kind, str(seats), few, quick=quick))
         if not quick:
             whole = Sweep(Bench(profile, _PARTS, args.seed, lengths=kind), 1200.0, LARGEST)
-            rows.append([kind, f"1/{_PARTS} of it", *whole.cells(quick=False)])
-        sys.stderr.write(f"{kind}: {rows[-1]}\n")
+            rows.append(_shown(kind, f"1/{_PARTS} of it", whole, quick=False))
     note = "Mean rate: the highest at which FCFS has the goal. Intensities are linear between the points of the sweep."
     head = ("lengths", "places", "requests/s", *COLUMNS)
     return [Table("Andes' bursts on `a100x8-moe` by places and lengths of answers", head, rows, note)]
