@@ -99,7 +99,6 @@ def test_small_jobs_of_who_is_ahead_do_not_pass_a_large_one_of_who_is_behind() -
     assert subject.plan(3.0).start[0].job_id == "large"
 
 
-@pytest.mark.xfail(reason="only a job that was given a place holds, and what cannot be paused leaves it none")
 def test_small_jobs_do_not_pass_a_large_one_where_nobody_can_be_paused() -> None:
     """The same with programs that cannot be resumed."""
     subject = scheduler("fair_qoe", {"e": EngineCapacity(10, 1000)}, PATIENT, slack_s=0.0)

@@ -81,9 +81,13 @@ class Places:
         """Take so much if it is there."""
         if not self.has(need):
             return False
+        self.claim(need)
+        return True
+
+    def claim(self, need: int) -> None:
+        """Take so much, there or not."""
         self.seats -= 1
         self.memory -= need
-        return True
 
     def free_now(self, need: int) -> bool:
         return self.free_seats > 0 and self.free_memory >= self.least(need)

@@ -193,11 +193,11 @@ class Ranked(ForRoom):
                     seats -= 1
             elif misfits < _MISFITS and len(admitted) < most:
                 need = self._roster.need(job)
-                found = self._choose(job, need, ready)
+                found = self._choose(job, need, ready) or (self._later(job, need, ready) if bid.holds else None)
                 if found is None:
                     misfits += 1
                     continue
-                found.take(need)
+                found.claim(need)
                 admitted.append((bid, found))
                 seats -= 1
         return kept, admitted
@@ -212,6 +212,11 @@ class Ranked(ForRoom):
                 better = best is None or (place.memory, place.seats) > (best.memory, best.seats)
                 best = place if better else best
         return best
+
+    def _later(self, job: Job, need: int, ready: list[Places]) -> Places | None:
+        """Where it will fit when those have ended that cannot be paused; nobody who ranks below it begins there."""
+        able = (place for place in self._allowed(job, ready) if need <= place.most)
+        return max(able, key=lambda place: (place.memory, place.seats), default=None)
 
     @staticmethod
     def _allowed(job: Job, ready: list[Places]) -> list[Places]:
