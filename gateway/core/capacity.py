@@ -39,12 +39,11 @@ class EngineCapacity:
     most_tokens: int | None = None
     fraction: float = 1.0
 
-    def shared(self, seats: int, tokens: int, most: int) -> "EngineCapacity":
+    def shared(self, seats: int, tokens: int, most: int, fraction: float) -> "EngineCapacity":
         """A part of the engine."""
-        seats, whole = min(seats, self.max_running), self.kv_tokens
+        whole = self.kv_tokens
         part = None if whole is None else min(tokens, whole)
-        fraction = max(seats / max(1, self.max_running), (part or 0) / (whole or 1))
-        return EngineCapacity(seats, part, self.ready, self.model, whole, most, fraction)
+        return EngineCapacity(min(seats, self.max_running), part, self.ready, self.model, whole, most, fraction)
 
 
 class Outlook(NamedTuple):

@@ -22,7 +22,7 @@ from math import inf
 from typing import Final
 
 from gateway.core.ledger import Entry, Member, Reply, Request
-from gateway.core.shares import NOTHING, Amount, Line, Part, may_fill, may_grow, next_held, turns
+from gateway.core.shares import NO_PART, NOTHING, Amount, Line, Part, may_fill, may_grow, next_held, turns, whole_of
 
 SURE: Final = 0.9
 STRANGER: Final = 4.0
@@ -93,8 +93,12 @@ class Holder:
         return self._fill.get(engine, NOTHING) if self.valid(now) else NOTHING
 
     def part(self, engine: str, now: float) -> Part:
-        """The same, and how far legs that run there may grow."""
-        return Part(*self.usable(engine, now), self._most.get(engine, 0))
+        """The same, how far legs that run there may grow, and how much of the engine is held."""
+        if not self.valid(now):
+            return NO_PART
+        whole = max(1, whole_of(self.lines(engine)).seats)
+        fraction = min(1.0, self.held(engine, now).seats / whole)
+        return Part(*self.usable(engine, now), self._most.get(engine, 0), fraction)
 
     def held(self, engine: str, now: float) -> Amount:
         """What nobody else may use: more than `usable` while legs hold what others should have."""

@@ -31,11 +31,13 @@ class Amount(NamedTuple):
 
 class Part(NamedTuple):
     """What one gateway may do at an engine: fill so many sequences and tokens with new legs, and let those that run
-    there grow to `most` tokens before it has to pause any (0 where nobody knows the engine's memory)."""
+    there grow to `most` tokens before it has to pause any (0 where nobody knows the engine's memory). `fraction`: what
+    it holds of the engine's sequences; of all gateways together at most 1."""
 
     seats: int = 0
     tokens: int = 0
     most: int = 0
+    fraction: float = 0.0
 
 
 NOTHING: Final = Amount()
@@ -112,16 +114,23 @@ def may_grow(me: str, lines: Mapping[str, Line]) -> int:
     """Up to how many tokens the legs of `me` may grow: what it holds, and beyond that what the others leave.
 
     An engine divided among many is full in one part or another all the time, and pauses there would free what the
-    others have room for. In steps of a 64th of the engine, since whoever is told of a change decides anew.
+    others have room for. When the engine itself is overrun, those furthest beyond their parts make room, and no more of
+    them than it takes. In steps of a 64th of the engine while it is far from that, since whoever is told of a change
+    decides anew.
     """
     whole = whole_of(lines).tokens
-    others = sum(
-        line.held.tokens if line.gone else int(WATERMARK * line.used.tokens)
-        for name, line in lines.items()
-        if name != me
-    )
+    uses = {name: int(WATERMARK * line.used.tokens) for name, line in lines.items() if not line.gone}
+    excess = sum(uses.values()) + sum(line.held.tokens for line in lines.values() if line.gone) - whole
+    for name in sorted(uses, key=lambda name: (lines[name].held.tokens - uses[name], name)):
+        gives = min(max(0, excess), max(0, uses[name] - lines[name].held.tokens))
+        if name == me:
+            break
+        excess -= gives
     step = max(1, whole // 64)
-    return max(lines[me].held.tokens, (whole - others) // step * step)
+    if excess > 0:
+        return max(lines[me].held.tokens, uses[me] - gives)
+    room = uses[me] - excess
+    return max(lines[me].held.tokens, room if room < uses[me] + 2 * step else room // step * step)
 
 
 class _Stock(NamedTuple):

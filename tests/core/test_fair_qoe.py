@@ -112,6 +112,23 @@ def test_small_jobs_do_not_pass_a_large_one_where_nobody_can_be_paused() -> None
     finish(subject, "a1", 2.0)
 
     assert not begun(subject.plan(2.0))
+    finish(subject, "a2", 3.0)
+
+    assert subject.plan(3.0).start[0].job_id == "large"
+
+
+def test_a_stream_that_has_just_begun_is_not_paused() -> None:
+    """What it gains may be from before its first token, but whether it is due is of now."""
+    subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, PATIENT, slack_s=0.0)
+    subject.add(reader("first", "a"), 0.0)
+    subject.plan(0.0)
+    subject.add(reader("second", "b"), 0.4)
+    subject.plan(0.5)
+    give(subject, "first", 1, 0.55)
+    subject._roster.counters.charge(subject._roster.counters.account("a"), 10_000.0)
+
+    assert subject._roster.due(subject._roster.jobs["first"], 0.6)
+    assert not subject.plan(0.6).pause
 
 
 def test_a_program_is_never_paused_for_what_it_has_already() -> None:

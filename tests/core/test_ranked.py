@@ -209,11 +209,52 @@ def test_a_pause_must_pay_for_computing_the_victim_again(policy: str, prompt: in
     assert bool(subject.plan(40.0).pause) is pays
 
 
+@pytest.mark.parametrize("other", [EngineCapacity(0, 10_000), EngineCapacity(4, 40_000).shared(0, 2500, 2500, 0.0)])
+def test_a_job_holds_what_becomes_free_only_where_it_can_start(other: EngineCapacity) -> None:
+    """An engine without a sequence for this gateway is empty for ever; the large job waits at the other one."""
+    subject = scheduler("fair_qoe", {"e": EngineCapacity(10, 1000), "f": other}, PATIENT, slack_s=0.0)
+    for name in ("a1", "a2"):
+        subject.add(spec(name, "a", prompt=300), 0.0)
+    subject.plan(0.0)
+    subject.add(spec("large", "b", prompt=600), 1.0)
+    subject.add(spec("small", "a", prompt=50), 1.0)
+    subject._roster.counters.charge(subject._roster.counters.account("a"), 1000.0)
+    subject.plan(1.0)
+    finish(subject, "a1", 2.0)
+    assert not begun(subject.plan(2.0))
+    finish(subject, "a2", 3.0)
+
+    assert subject.plan(3.0).start[0].job_id == "large"
+
+
+def test_small_jobs_do_not_pass_a_large_one_that_fits_all_engines_together() -> None:
+    """700 tokens on three engines of 1000, where small ones of 250 come as often as they end."""
+    engines = {name: EngineCapacity(10, 1000) for name in "xyz"}
+    subject = scheduler("fair_qoe", engines, PATIENT, slack_s=0.0)
+    small = [f"s{number}" for number in range(9)]
+    for name in small:
+        subject.add(spec(name, "a", prompt=250), 0.0)
+    subject.plan(0.0)
+    subject.add(spec("large", "b", prompt=700), 0.5)
+    subject._roster.counters.charge(subject._roster.counters.account("a"), 10_000.0)
+    started: list[str] = []
+    for number in range(60):
+        finish(subject, small.pop(0), 1.0 + number)
+        subject.add(spec(f"t{number}", "a", prompt=250), 1.0 + number)
+        new = [move.job_id for move in begun(subject.plan(1.0 + number))]
+        small += [name for name in new if name != "large"]
+        started += new
+        if "large" in new or not small:
+            break
+
+    assert "large" in started
+
+
 @pytest.mark.parametrize("policy", [*RANKED, "vtc"])
 @pytest.mark.parametrize("part", [0, 1000])
 def test_a_part_of_an_engine_holds_the_whole_job(policy: str, part: int) -> None:
     """What is not leased belongs to others: a larger job is not started on the part, nor anybody paused for it."""
-    parts = (EngineCapacity(4, 10_000).shared(4, size, 10_000) for size in (part, 1000))
+    parts = (EngineCapacity(4, 10_000).shared(4, size, 10_000, 0.5) for size in (part, 1000))
     idle, busy = (scheduler(policy, {"e": each}, PATIENT) for each in parts)
     idle.add(reader("large", "b", prompt=2000), 0.0)
     assert not any(begun(idle.plan(0.1 * tick)) for tick in range(5))
@@ -230,7 +271,7 @@ def test_a_part_of_an_engine_holds_the_whole_job(policy: str, part: int) -> None
 @pytest.mark.parametrize(("most", "full"), [(10_000, False), (1000, True)])
 def test_legs_that_outgrow_their_part_run_on_while_the_engine_has_room(policy: str, most: int, full: bool) -> None:
     """A part of 1000 tokens, 1200 used; the other gateways leave all of the engine, or no more than the part."""
-    subject = scheduler(policy, {"e": EngineCapacity(4, 10_000).shared(4, 1000, most)}, PATIENT)
+    subject = scheduler(policy, {"e": EngineCapacity(4, 10_000).shared(4, 1000, most, 0.5)}, PATIENT)
     for name in ("a", "b", "c"):
         subject.add(reader(name), 0.0)
     subject.plan(0.0)
@@ -247,15 +288,13 @@ def test_legs_that_outgrow_their_part_run_on_while_the_engine_has_room(policy: s
 @pytest.mark.parametrize(("fraction", "pays"), [(1.0, True), (0.02, False)])
 def test_what_a_pause_costs_the_readers_of_other_gateways_counts(policy: str, fraction: float, pays: bool) -> None:
     """One sequence is a fiftieth of the engine: as many others wait there while the victim is computed again."""
-    seats = round(1 / fraction)
-    part = EngineCapacity(seats, model=IterationModel(0.02, 0.0, 0.0, 1 / 1000)).shared(1, 0, 0)
+    part = EngineCapacity(50, model=IterationModel(0.02, 0.0, 0.0, 1 / 1000)).shared(1, 0, 0, fraction)
     subject = scheduler(policy, {"e": part}, PATIENT, cap=10.0)
     subject.add(reader("ahead", "a", prompt=100), 0.0)
     subject.plan(0.0)
     give(subject, "ahead", 400, 40.0)
     subject.add(reader("new", "b"), 40.0)
 
-    assert part.fraction == pytest.approx(fraction)
     assert bool(subject.plan(40.0).pause) is pays
 
 
@@ -269,3 +308,28 @@ def test_what_is_owed_is_bounded() -> None:
     allowance.earn(1, 121.0)
 
     assert allowance.spend(5.9)
+
+
+def test_a_part_that_shrinks_keeps_what_was_saved_and_what_is_owed() -> None:
+    """A lease that is lost for a moment takes no savings; a debt of the whole engine is not one of a tenth of it."""
+    saved, owed = Allowance(0.1, 60.0), Allowance(0.1, 60.0)
+    for engines, now in ((1.0, 0.0), (0.0, 1.0), (1.0, 2.0)):
+        saved.earn(engines, now)
+    assert saved.spend(5.9)
+    owed.earn(1.0, 0.0)
+    owed.spend(12.0, forced=True)
+    owed.earn(0.1, 0.0)
+    owed.spend(1.0, forced=True)
+    owed.earn(1.0, 50.0)
+
+    assert not owed.spend(0.1)
+
+
+def test_without_an_engine_nothing_is_saved() -> None:
+    """Once there is one, its first minute is."""
+    allowance = Allowance(0.1, 60.0)
+    allowance.earn(0.0, 0.0)
+    assert not allowance.spend(0.0)
+    allowance.earn(1.0, 1.0)
+
+    assert allowance.spend(6.0)

@@ -24,7 +24,6 @@ who is behind also serves readers more: who asks for little is behind most of th
 """
 
 from collections.abc import Mapping, Sequence
-from math import inf
 from typing import Final
 
 from gateway.core.capacity import Outlook
@@ -32,7 +31,7 @@ from gateway.core.job import Job, JobState
 from gateway.core.plan import Reason
 from gateway.core.policies.andes import Andes, expected
 from gateway.core.policies.places import STRICTEST_RATE, Bid
-from gateway.core.policies.recent import Made, Recent
+from gateway.core.policies.recent import Recent
 from gateway.core.policies.turns import Allowance, Steps
 from gateway.core.roster import Roster
 
@@ -64,7 +63,7 @@ class FairQoe(Andes):
         self._late_credit = 0.0
         self._horizon_s = _HORIZONS * roster.tuning.horizon_s
         self._bonus = 1 + roster.tuning.hysteresis
-        self._offers = Recent[Offer]()
+        self._worths = Recent[tuple[float, float]]()
         self._first = 0  # the lowest step of those who wait
 
     def order_of_start(self) -> list[Job]:
@@ -78,7 +77,8 @@ class FairQoe(Andes):
         for allowance in (self._for_gain, self._for_fairness):
             allowance.earn(sum(load.capacity.fraction for load in self._roster.fleet), now)
         outlooks = self.outlooks()
-        offers = self._offers.of(jobs, now, lambda job: self._offer(job, outlooks, now))
+        worths = self._worths.of(jobs, now, lambda job: self._worth(job, outlooks, now))
+        offers = [self._offer(job, worth, outlooks, now) for job, worth in zip(jobs, worths, strict=True)]
         offers.sort(reverse=True)
         steps = self._turns(offers)
         first = self._first if max(steps, default=0) > self._first else -1  # nobody is first while all stand together
@@ -114,27 +114,28 @@ class FairQoe(Andes):
         load = self._roster.fleet[job.engine_id or ""]
         return load.recompute_s(job.context_tokens) + self._roster.tuning.settle_s / load.crowd
 
-    def _offer(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Made[Offer]:
-        """The offer, and how long it holds: not past the moment at which a stream that may be paused is due."""
-        runs = job.state is JobState.RUNNING
-        tracker = job.tracker
-        if not tracker.present:
-            return (_AWAY, float(runs), -job.order, 0.0, job, 0.0), inf
+    def _worth(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> tuple[float, float]:
+        """Its gain, and what it will be charged in the next seconds."""
         speed, delay_s = expected(job, outlooks)
         more = self._service_ahead(job, min(speed / job.spec.units_per_token, _FASTEST) * _AHEAD_S)
         if job.paced:
-            gain = tracker.gain(speed, delay_s, self._horizon_s, now)
-        else:  # it reads nothing, so what it has already does not count against it
-            gain = (self._horizon_s / (self._horizon_s + job.age(now))) ** 2
-        spare_s = inf
+            return job.tracker.gain(speed, delay_s, self._horizon_s, now), more
+        # It reads nothing, so what it has already does not count against it.
+        return (self._horizon_s / (self._horizon_s + job.age(now))) ** 2, more
+
+    def _offer(self, job: Job, worth: tuple[float, float], outlooks: Mapping[str | None, Outlook], now: float) -> Offer:
+        runs = job.state is JobState.RUNNING
+        if not job.tracker.present:
+            return _AWAY, float(runs), -job.order, 0.0, job, 0.0
+        gain, more = worth
         if job.produced and job.paced and not self.overloaded:
             home = outlooks.get(job.home)
             resume_s = 0.0 if home is None else home.resume_s(job.prompt_tokens + job.produced)
-            spare_s = tracker.lead(now) - self._roster.must_run_s(job, resume_s)
+            spare_s = job.tracker.lead(now) - self._roster.must_run_s(job, resume_s)
             if spare_s <= 0:
-                return (_DUE, -spare_s, -job.order, gain, job, more), 0.0
+                return _DUE, -spare_s, -job.order, gain, job, more
         value = gain / (job.prompt_tokens + job.produced)
-        return (_NORMAL, value * self._bonus if runs else value, -job.order, gain, job, more), spare_s
+        return _NORMAL, value * self._bonus if runs else value, -job.order, gain, job, more
 
     def _turns(self, offers: Sequence[Offer]) -> list[int]:
         """The step of each offer, best first: its tenant's, once that tenant's better streams have run on a while."""
@@ -173,7 +174,7 @@ class FairQoe(Andes):
 
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
         """
-        self._offers.forget(jobs)
+        self._worths.forget(jobs)
         wanted = sum(min(job.rate, STRICTEST_RATE) for job in jobs if job.paced and job.tracker.present)
         potential = sum(load.potential() for load in self._roster.fleet if load.capacity.ready)
         # A pool that has idled shows less than it can; how much prompts will take of it, only being full tells.

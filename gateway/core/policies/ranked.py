@@ -5,7 +5,8 @@ The steps of one decision (Andes, arXiv 2404.16283, section 4, carried from one 
 1. Engines whose memory is overrun pause their lowest-ranked stream.
 2. Selective triggering: while everybody who waits fits, everybody starts and nothing is ranked.
 3. Everybody who waits or runs is ranked by the subclass. From the top, who runs keeps its place and who waits is given
-   one, until batch and memory of every engine are full; one that fits nowhere is passed over, a few times.
+   one, until batch and memory of every engine are full; one that fits nowhere is passed over, a few times, or holds
+   what becomes free at the engine where it will fit first.
 4. Who was given a place that is free begins. For the others the worst streams without a place are paused, if the gain
    exceeds what the new prefill costs those who read on (the overhead-aware refiner) and the average number of pauses
    allows it. Nobody is paused without somebody who takes the place.
@@ -124,8 +125,9 @@ class Ranked(ForRoom):
             return False
         for job in self.order_of_start():
             load = roster.fleet.place(job, roster.need(job))
-            if load is not None:
-                roster.begin(job, load, Reason.ROOM, now)
+            if load is None:
+                break  # there is room for all together, but for this one at no engine: ranking says who goes first
+            roster.begin(job, load, Reason.ROOM, now)
         return bool(roster.starts or roster.resumes)
 
     def _overrun(self) -> list[EngineLoad]:
@@ -197,9 +199,9 @@ class Ranked(ForRoom):
                 if found is None:
                     misfits += 1
                     continue
+                seats -= found.seats > 0
                 found.claim(need)
                 admitted.append((bid, found))
-                seats -= 1
         return kept, admitted
 
     def _choose(self, job: Job, need: int, ready: list[Places]) -> Places | None:
@@ -215,8 +217,8 @@ class Ranked(ForRoom):
 
     def _later(self, job: Job, need: int, ready: list[Places]) -> Places | None:
         """Where it will fit when those have ended that cannot be paused; nobody who ranks below it begins there."""
-        able = (place for place in self._allowed(job, ready) if need <= place.most)
-        return max(able, key=lambda place: (place.memory, place.seats), default=None)
+        able = [p for p in self._allowed(job, ready) if need <= p.most and p.load.capacity.max_running > 0]
+        return max(able, key=lambda place: (place.seats > 0, place.memory, place.seats), default=None)
 
     @staticmethod
     def _allowed(job: Job, ready: list[Places]) -> list[Places]:

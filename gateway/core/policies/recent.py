@@ -5,44 +5,34 @@ from typing import Final, Generic, TypeVar
 
 from gateway.core.job import Job, JobState
 
-HELD_S: Final = 0.25
-"""How long a value may stand in for the true one, at most."""
+_HELD_S: Final = 0.25  # how long a value may stand in for the true one
 
 Value = TypeVar("Value")
-Made = tuple[Value, float]
-"""A value, and how many seconds it holds."""
+Seen = tuple[float, JobState, str | None, bool, bool]
+"""Until when it holds, and as what the job was seen: its state and engine, whether it had a reader and text."""
 
 
 class Recent(Generic[Value]):
-    """One value of each job, kept until its time is over, or the job has moved or its reader has come or gone.
+    """One value of each job, kept for a moment, unless the job has moved, has begun, or its reader has come or gone.
 
     Bounded by the jobs of the last look at all of them, and those that came since.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[float, JobState, str | None, bool, Value]] = {}
+        self._kept: dict[int, tuple[Seen, Value]] = {}
 
     def forget(self, jobs: Sequence[Job]) -> None:
         """Keep nothing of others than these."""
         kept = self._kept
         self._kept = {job.order: kept[job.order] for job in jobs if job.order in kept}
 
-    def of(self, jobs: Sequence[Job], now: float, make: Callable[[Job], Made[Value]]) -> list[Value]:
+    def of(self, jobs: Sequence[Job], now: float, make: Callable[[Job], Value]) -> list[Value]:
         """The value of each job, in this order; made anew where none holds."""
-        kept, values = self._kept, []
+        kept, values, until = self._kept, [], now + _HELD_S
         for job in jobs:
             entry = kept.get(job.order)
-            present = job.tracker.present
-            if (
-                entry is None
-                or entry[0] <= now
-                or entry[1] is not job.state
-                or entry[2] != job.engine_id
-                or entry[3] is not present
-            ):
-                value, holds_s = make(job)
-                kept[job.order] = (now + min(holds_s, HELD_S), job.state, job.engine_id, present, value)
-            else:
-                value = entry[4]
-            values.append(value)
+            seen = (until, job.state, job.engine_id, job.tracker.present, job.produced > 0)
+            if entry is None or entry[0][0] <= now or entry[0][1:] != seen[1:]:
+                entry = kept[job.order] = (seen, make(job))
+            values.append(entry[1])
         return values

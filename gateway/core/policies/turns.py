@@ -53,12 +53,16 @@ class Allowance:
     def earn(self, engines: float, now: float) -> None:
         """So many engines, or parts of them, have gone on until now."""
         most = self._most = self._share * engines * self._saved_s
-        earned = most if self._saved is None else self._saved + self._share * engines * (now - self._at)
-        self._saved, self._at = min(most, earned), now
+        if self._saved is None:
+            self._saved = most or None  # without an engine there is nothing to save of
+        else:  # what was saved of a larger part stays
+            earned = self._saved + self._share * engines * (now - self._at)
+            self._saved = min(max(most, self._saved), earned)
+        self._at = now
 
     def spend(self, cost_s: float, *, forced: bool = False) -> bool:
         """Take it if it is there; False, and nothing taken, otherwise. What is forced is owed, within bounds."""
         if self._saved is None or (cost_s > self._saved and not forced):
             return False
-        self._saved = max(-self._most, self._saved - cost_s)
+        self._saved = max(min(self._saved, -self._most), self._saved - cost_s)
         return True
