@@ -168,7 +168,7 @@ def _length(length: Length | None, draw: random.Random) -> int:
 def _pairs(tenant: Tenant) -> list[tuple[int, int]]:
     """The table's pairs of input and output tokens, those above the tenant's `max_total` left out."""
     try:
-        with gzip.open(_table(f"{tenant.lengths}"), "rt", encoding="utf-8", newline="") as file:
+        with gzip.open(_table(tenant.lengths or ""), "rt", encoding="utf-8", newline="") as file:
             pairs = [(int(row["input_tokens"]), int(row["output_tokens"])) for row in csv.DictReader(file)]
     except OSError as problem:
         raise ScenarioError(f"no table of lengths is called {tenant.lengths!r}") from problem

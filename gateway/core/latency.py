@@ -84,7 +84,7 @@ class LatencyFit:
     `prior` is believed until observations say otherwise. What was seen `memory` iterations ago counts 1/e of what is
     seen now; each step of the fit takes the mean of `every` iterations. Robust: an iteration further than `outlier`
     times the usual error from what was predicted counts only as far as that, so that a pause of the engine moves
-    little, while a lasting change raises the usual error and is followed. What is known about a term that does not vary
+    little, while a lasting change raises the usual error and is followed. A term that nothing seen speaks about
     stays as it was. ValueError for settings out of range.
     """
 

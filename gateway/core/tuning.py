@@ -35,7 +35,7 @@ class Tuning:
     slack_s: float = 1.0
     safety: float = 2.0
     cap: float = 1.0
-    overhead: float = 0.065
+    overhead: float = 0.06
     hysteresis: float = 0.1
     age_s: float = 30.0
     age_share: float = 0.01

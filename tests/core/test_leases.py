@@ -2,6 +2,7 @@
 
 from gateway.core.leases import ERA_S, Holder
 from gateway.core.ledger import Ledger
+from gateway.core.shares import NO_PART
 from tests.core.lines import line
 
 ENGINE = "engine-1"
@@ -49,6 +50,19 @@ def test_a_lone_gateway_gets_everything_once_the_book_is_settled() -> None:
     assert site.usable() == [0]  # the book may be a lost one: others may hold something
     site.settle()
     assert site.usable() == [16]
+
+
+def test_a_part_is_of_what_is_held_and_ends_with_its_lease() -> None:
+    """Parts of all gateways together are no more than the engine; nothing is left of one whose lease has run out."""
+    site = Site(3)
+    site.settle()
+    site.wants.update(g0=40, g1=40)
+    site.rounds(4)
+    parts = [holder.part(ENGINE, site.now) for holder in site.holders]
+
+    assert sum(part.fraction for part in parts) == 1.0
+    assert [round(16 * part.fraction) for part in parts] == site.held()
+    assert site.holders[0].part(ENGINE, site.now + TTL_S) == NO_PART
 
 
 def test_who_waits_gets_more_and_who_idles_keeps_a_reserve() -> None:

@@ -228,19 +228,19 @@ def test_a_job_holds_what_becomes_free_only_where_it_can_start(other: EngineCapa
 
 
 def test_small_jobs_do_not_pass_a_large_one_that_fits_all_engines_together() -> None:
-    """700 tokens on three engines of 1000, where small ones of 250 come as often as they end."""
+    """600 tokens on three engines of 1000, where small ones of 150 come as often as they end."""
     engines = {name: EngineCapacity(10, 1000) for name in "xyz"}
     subject = scheduler("fair_qoe", engines, PATIENT, slack_s=0.0)
-    small = [f"s{number}" for number in range(9)]
+    small = [f"s{number}" for number in range(6)]
     for name in small:
-        subject.add(spec(name, "a", prompt=250), 0.0)
+        subject.add(spec(name, "a", prompt=150), 0.0)
     subject.plan(0.0)
-    subject.add(spec("large", "b", prompt=700), 0.5)
-    subject._roster.counters.charge(subject._roster.counters.account("a"), 10_000.0)
+    subject.add(spec("large", "b", prompt=600), 0.5)
+    subject._roster.counters.charge(subject._roster.counters.account("a"), 1000.0)
     started: list[str] = []
     for number in range(60):
         finish(subject, small.pop(0), 1.0 + number)
-        subject.add(spec(f"t{number}", "a", prompt=250), 1.0 + number)
+        subject.add(spec(f"t{number}", "a", prompt=150), 1.0 + number)
         new = [move.job_id for move in begun(subject.plan(1.0 + number))]
         small += [name for name in new if name != "large"]
         started += new
