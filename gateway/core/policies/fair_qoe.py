@@ -24,6 +24,7 @@ who is behind also serves readers more: who asks for little is behind most of th
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Final
 
 from gateway.core.capacity import Outlook
@@ -50,6 +51,10 @@ Offer = tuple[float, float, int, float, Job, float]
 """A job before its tenant's turn is known: its class, its worth within the class, its place among equals (no two have
 the same), its gain, and what it will be charged in the next seconds. Plain, since a plan sorts one for each job."""
 
+Worth = tuple[float, float, float]
+"""What changes slowly: the gain, what it will be charged in the next seconds, and the lead below which it must run (s;
+minus infinity while it has no text to run out of)."""
+
 
 class FairQoe(Andes):
     """See the module's text."""
@@ -63,7 +68,7 @@ class FairQoe(Andes):
         self._late_credit = 0.0
         self._horizon_s = _HORIZONS * roster.tuning.horizon_s
         self._bonus = 1 + roster.tuning.hysteresis
-        self._worths = Recent[tuple[float, float]]()
+        self._worths = Recent[Worth]()
         self._first = 0  # the lowest step of those who wait
 
     def order_of_start(self) -> list[Job]:
@@ -78,7 +83,7 @@ class FairQoe(Andes):
             allowance.earn(sum(load.capacity.fraction for load in self._roster.fleet), now)
         outlooks = self.outlooks()
         worths = self._worths.of(jobs, now, lambda job: self._worth(job, outlooks, now))
-        offers = [self._offer(job, worth, outlooks, now) for job, worth in zip(jobs, worths, strict=True)]
+        offers = [self._offer(job, worth, now) for job, worth in zip(jobs, worths, strict=True)]
         offers.sort(reverse=True)
         steps = self._turns(offers)
         first = self._first if max(steps, default=0) > self._first else -1  # nobody is first while all stand together
@@ -114,26 +119,26 @@ class FairQoe(Andes):
         load = self._roster.fleet[job.engine_id or ""]
         return load.recompute_s(job.context_tokens) + self._roster.tuning.settle_s / load.crowd
 
-    def _worth(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> tuple[float, float]:
-        """Its gain, and what it will be charged in the next seconds."""
+    def _worth(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Worth:
         speed, delay_s = expected(job, outlooks)
         more = self._service_ahead(job, min(speed / job.spec.units_per_token, _FASTEST) * _AHEAD_S)
-        if job.paced:
-            return job.tracker.gain(speed, delay_s, self._horizon_s, now), more
-        # It reads nothing, so what it has already does not count against it.
-        return (self._horizon_s / (self._horizon_s + job.age(now))) ** 2, more
+        if not job.paced:  # it reads nothing, so what it has already does not count against it
+            return (self._horizon_s / (self._horizon_s + job.age(now))) ** 2, more, -inf
+        gain = job.tracker.gain(speed, delay_s, self._horizon_s, now)
+        if not job.produced:
+            return gain, more, -inf
+        home = outlooks.get(job.home)
+        resume_s = 0.0 if home is None else home.resume_s(job.prompt_tokens + job.produced)
+        return gain, more, self._roster.must_run_s(job, resume_s)
 
-    def _offer(self, job: Job, worth: tuple[float, float], outlooks: Mapping[str | None, Outlook], now: float) -> Offer:
+    def _offer(self, job: Job, worth: Worth, now: float) -> Offer:
         runs = job.state is JobState.RUNNING
         if not job.tracker.present:
             return _AWAY, float(runs), -job.order, 0.0, job, 0.0
-        gain, more = worth
-        if job.produced and job.paced and not self.overloaded:
-            home = outlooks.get(job.home)
-            resume_s = 0.0 if home is None else home.resume_s(job.prompt_tokens + job.produced)
-            spare_s = job.tracker.lead(now) - self._roster.must_run_s(job, resume_s)
-            if spare_s <= 0:
-                return _DUE, -spare_s, -job.order, gain, job, more
+        gain, more, must_run_s = worth
+        spare_s = job.tracker.lead(now) - must_run_s
+        if spare_s <= 0 and not self.overloaded:
+            return _DUE, -spare_s, -job.order, gain, job, more
         value = gain / (job.prompt_tokens + job.produced)
         return _NORMAL, value * self._bonus if runs else value, -job.order, gain, job, more
 

@@ -180,7 +180,7 @@ class Ranked(ForRoom):
         """Who keeps a place (by order of arrival), and who is given one on which engine."""
         kept: set[int] = set()
         admitted: list[tuple[Bid, Places]] = []
-        misfits = 0
+        misfits, holding = 0, False
         ready = [place for place in places.values() if place.load.capacity.ready]
         seats = sum(max(0, place.seats) for place in places.values())
         most = _PAUSES + sum(max(0, place.free_seats + place.soon_seats) for place in ready)
@@ -195,7 +195,9 @@ class Ranked(ForRoom):
                     seats -= 1
             elif misfits < _MISFITS and len(admitted) < most:
                 need = self._roster.need(job)
-                found = self._choose(job, need, ready) or (self._later(job, need, ready) if bid.holds else None)
+                found = self._choose(job, need, ready)
+                if found is None and bid.holds and not holding:
+                    found, holding = self._later(job, need, ready), True
                 if found is None:
                     misfits += 1
                     continue

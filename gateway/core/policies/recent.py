@@ -8,8 +8,8 @@ from gateway.core.job import Job, JobState
 _HELD_S: Final = 0.25  # how long a value may stand in for the true one
 
 Value = TypeVar("Value")
-Seen = tuple[float, JobState, str | None, bool, bool]
-"""Until when it holds, and as what the job was seen: its state and engine, whether it had a reader and text."""
+Entry = tuple[Value, float, JobState, str | None, bool, bool]
+"""A value, until when it holds, and as what the job was seen: state and engine, whether it had a reader and text."""
 
 
 class Recent(Generic[Value]):
@@ -19,7 +19,7 @@ class Recent(Generic[Value]):
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Seen, Value]] = {}
+        self._kept: dict[int, Entry[Value]] = {}
 
     def forget(self, jobs: Sequence[Job]) -> None:
         """Keep nothing of others than these."""
@@ -31,8 +31,15 @@ class Recent(Generic[Value]):
         kept, values, until = self._kept, [], now + _HELD_S
         for job in jobs:
             entry = kept.get(job.order)
-            seen = (until, job.state, job.engine_id, job.tracker.present, job.produced > 0)
-            if entry is None or entry[0][0] <= now or entry[0][1:] != seen[1:]:
-                entry = kept[job.order] = (seen, make(job))
-            values.append(entry[1])
+            present, begun = job.tracker.present, job.produced > 0
+            if (
+                entry is None
+                or entry[1] <= now
+                or entry[2] is not job.state
+                or entry[3] != job.engine_id
+                or entry[4] is not present
+                or entry[5] is not begun
+            ):
+                entry = kept[job.order] = (make(job), until, job.state, job.engine_id, present, begun)
+            values.append(entry[0])
         return values
