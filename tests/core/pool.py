@@ -14,6 +14,9 @@ from gateway.core.tuning import Tuning
 from gateway.core.waiting_room import QueueLimits
 
 READING = Pace("reading", ttft_s=1.0, rate=4.0)
+RANKED = ("lqsf", "andes", "andes_min", "andes_perfect", "fair_qoe")
+"""The policies that rank everybody, and pause."""
+
 PATIENT = QueueLimits(timeout_s=float("inf"))
 """A queue in which nobody runs out of time."""
 
@@ -65,3 +68,9 @@ def finish(subject: Scheduler, job: str, now: float) -> None:
     """The answer is complete and the engine holds nothing of it."""
     subject.remove(job, now, finished=True)
     subject.leg_ended(job, LegEnded(), now)
+
+
+def charge(subject: Scheduler, tenant: str, service: float) -> None:
+    """The tenant has had so much service besides what its jobs show."""
+    counters = subject._roster.counters
+    counters.charge(counters.account(tenant), service)

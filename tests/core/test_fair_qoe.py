@@ -8,12 +8,12 @@ from gateway.core.events import LegEnded, ReaderReport
 from gateway.core.pace import Pace
 from gateway.core.plan import Plan, Reason
 from gateway.core.policies.fair_qoe import FairQoe
-from gateway.core.policies.turns import Allowance, Steps
+from gateway.core.policies.turns import Steps
 from gateway.core.roster import Roster
 from gateway.core.tuning import Tuning
 from loadgen.simulator.world import World
 from loadgen.workload import Reader, Workload
-from tests.core.pool import PATIENT, begun, finish, give, program, reader, scheduler, spec
+from tests.core.pool import PATIENT, begun, charge, finish, give, program, reader, scheduler
 from tests.loadgen.simulating import READING, WORKLOADS, engine, setup, workload
 
 
@@ -82,41 +82,6 @@ def test_who_does_not_look_gives_way_first_and_goes_on_when_there_is_room() -> N
     assert [move.job_id for move in subject.plan(2.0).resume] == ["hidden"]
 
 
-def test_small_jobs_of_who_is_ahead_do_not_pass_a_large_one_of_who_is_behind() -> None:
-    """Where nobody may be paused, what becomes free is kept until the large one fits."""
-    subject = scheduler("fair_qoe", {"e": EngineCapacity(10, 1000)}, PATIENT, slack_s=0.0, cap=0.0)
-    for name in ("a1", "a2"):
-        subject.add(program(name, "a", prompt=300), 0.0)
-    subject.plan(0.0)
-    subject.add(program("large", "b", prompt=600), 1.0)
-    subject.add(program("small", "a", prompt=50), 1.0)
-    subject._roster.counters.charge(subject._roster.counters.account("a"), 1000.0)
-    assert not begun(subject.plan(1.0))
-    finish(subject, "a1", 2.0)
-    assert not begun(subject.plan(2.0))  # 500 are free: enough for the small one, not for the large
-    finish(subject, "a2", 3.0)
-
-    assert subject.plan(3.0).start[0].job_id == "large"
-
-
-def test_small_jobs_do_not_pass_a_large_one_where_nobody_can_be_paused() -> None:
-    """The same with programs that cannot be resumed."""
-    subject = scheduler("fair_qoe", {"e": EngineCapacity(10, 1000)}, PATIENT, slack_s=0.0)
-    for name in ("a1", "a2"):
-        subject.add(spec(name, "a", prompt=300), 0.0)
-    subject.plan(0.0)
-    subject.add(spec("large", "b", prompt=600), 1.0)
-    subject.add(spec("small", "a", prompt=50), 1.0)
-    subject._roster.counters.charge(subject._roster.counters.account("a"), 1000.0)
-    subject.plan(1.0)
-    finish(subject, "a1", 2.0)
-
-    assert not begun(subject.plan(2.0))
-    finish(subject, "a2", 3.0)
-
-    assert subject.plan(3.0).start[0].job_id == "large"
-
-
 def test_a_stream_that_has_just_begun_is_not_paused() -> None:
     """What it gains may be from before its first token, but whether it is due is of now."""
     subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, PATIENT, slack_s=0.0)
@@ -125,7 +90,7 @@ def test_a_stream_that_has_just_begun_is_not_paused() -> None:
     subject.add(reader("second", "b"), 0.4)
     subject.plan(0.5)
     give(subject, "first", 1, 0.55)
-    subject._roster.counters.charge(subject._roster.counters.account("a"), 10_000.0)
+    charge(subject, "a", 10_000.0)
 
     assert subject._roster.due(subject._roster.jobs["first"], 0.6)
     assert not subject.plan(0.6).pause
@@ -183,25 +148,6 @@ def test_steps_go_up_at_once_and_down_half_a_step_late() -> None:
     assert [steps.after("a", service, runs=False) for service in (0.9, 1.0, 7.5)] == [0, 1, 7]
     assert [steps.after("a", service, runs=True) for service in (0.9, 1.4, 1.5)] == [0, 0, 1]
     assert steps.after("a", float("inf"), runs=False) >= 1e9
-
-
-def test_the_allowance_bounds_what_is_computed_again() -> None:
-    """A tenth of one engine's time, saved up for a minute; what is forced is owed."""
-    subject = Allowance(0.1, 60.0)
-    assert not subject.spend(0.1)
-    subject.earn(1, 0.0)  # 6 s are there at the beginning
-    assert not subject.spend(6.1)
-    assert subject.spend(6.0)
-    assert not subject.spend(0.01)
-    assert subject.spend(1.0, forced=True)
-    subject.earn(1, 10.0)
-    assert not subject.spend(0.01)
-    subject.earn(1, 20.0)
-    assert subject.spend(1.0)
-    subject.earn(1, 10_000.0)
-
-    assert not subject.spend(6.01)
-    assert subject.spend(6.0)
 
 
 def test_the_smaller_the_slack_the_nearer_the_tenants() -> None:

@@ -7,7 +7,7 @@ from gateway.core.events import LegEnded, ReaderReport, Standing
 from gateway.core.plan import Reason
 from gateway.core.qoe import Delivery, exact_qoe
 from gateway.core.scheduler import Scheduler
-from tests.core.pool import PATIENT, READING, finish, give, program, reader, scheduler
+from tests.core.pool import PATIENT, READING, charge, finish, give, program, reader, scheduler
 
 
 def told(subject: Scheduler, job: str, now: float) -> Standing:
@@ -74,7 +74,7 @@ def test_who_has_had_more_waits_for_that_reason() -> None:
         subject.plan(0.0)
         subject.add(program("large", "b", prompt=600), 1.0)
         subject.add(program("small", "a", prompt=600), 1.0)
-        subject._roster.counters.charge(subject._roster.counters.account("a"), 1000.0)
+        charge(subject, "a", 1000.0)
         subject.plan(1.0)
 
         assert told(subject, "small", 1.0).reason is reason
