@@ -97,6 +97,8 @@ class MetricsInstrument:
 
     def engine_changed(self, model: str, engine_id: str, state: EngineState, detail: str) -> None:  # noqa: ARG002
         self._ready.labels(model, engine_id).set(1 if state is EngineState.READY else 0)
+        for counter in (self._queued, self._tokens, self._prompt):
+            counter.labels(model)  # is 0 from the start: the rate of a series that begins at 1 misses its first job
 
     def pool_load(self, model: str, waiting: int, running: int, *, overloaded: bool) -> None:
         self._waiting.labels(model).set(waiting)
