@@ -83,6 +83,7 @@ class EngineLoad:
     _prefilled: int = 0
     _prompts: float = 0.0  # prompt tokens in an iteration, lately: those who decode wait for them too
     _since: float | None = None
+    _iteration_s: float | None = None  # of the present batch, once somebody has asked
     resumes: ResumeCost = field(default_factory=ResumeCost)
     share: float = field(init=False, default=0.0)
     """How full the engine is, 0 (idle) to 1: the larger of its two measures. Kept up to date, because placing a job
@@ -179,6 +180,7 @@ class EngineLoad:
         by_jobs = len(self.legs) / max(1, self.capacity.max_running)
         by_tokens = self.tokens / self.capacity.kv_tokens if self.capacity.kv_tokens else 0.0
         self.share = max(by_jobs, by_tokens)
+        self._iteration_s = None
 
     # ---- speed
 
@@ -219,13 +221,16 @@ class EngineLoad:
             self._prompts += _NEWEST * (prefilled - self._prompts)
             model = self._latency.model
             self.model = replace(model, base_s=model.base_s + model.prefill_s(self._prompts))
+            self._iteration_s = None
         elif self.decoding:
             return  # they are at work, and have not been heard of yet
         self._since, self._made, self._made_s, self._prefilled = now, 0, 0.0, 0
 
     def iteration_s(self) -> float:
         """Seconds of an iteration of the present batch."""
-        return self.model.iteration_s(len(self.legs), self.tokens)
+        if self._iteration_s is None:
+            self._iteration_s = self.model.iteration_s(len(self.legs), self.tokens)
+        return self._iteration_s
 
     def outlook(self) -> Outlook:
         """What a job can expect here, at the speed of a full batch of the present mean context."""

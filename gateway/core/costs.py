@@ -68,5 +68,7 @@ def charged_input(prompt_tokens: float, cached_tokens: float, cached_price: floa
     `cached_price` is what a cached token costs in computed ones: 0 charges what was computed, 1 gives no discount. More
     cached tokens than the prompt has count as all of it.
     """
+    if not cached_tokens:
+        return prompt_tokens
     cached = min(max(0.0, cached_tokens), prompt_tokens)
     return prompt_tokens - (1.0 - cached_price) * cached

@@ -145,6 +145,7 @@ class Scheduler:
         if report.shown is not None:
             job.tracker.report(report.shown, now)
         job.network_s = report.round_trip_s + report.jitter_s
+        self._policy.reported(job)
 
     def leg_ended(self, job_id: str, event: LegEnded, now: float) -> None:
         """The job's leg is over and its room free; the job waits again unless it was removed."""

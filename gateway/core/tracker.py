@@ -35,6 +35,7 @@ class QoeTracker:
         "_shown_end",
         "_start",
         "_worth",
+        "present",
     )
 
     def __init__(self, pace: Pace, arrived: float) -> None:
@@ -43,6 +44,7 @@ class QoeTracker:
         self._start = pace.start_units
         self._origin = arrived + pace.ttft_s
         self._away_since: float | None = None
+        self.present = True  # whether the reader is here; `leave` and `back` say so
         self._final: float | None = None
         self._delivered = 0.0
         self._worth = 0.0  # delivered units, each times the value of its quality
@@ -79,12 +81,14 @@ class QoeTracker:
         """The reader is away from now on: the reader's clock stands still."""
         if self._away_since is None:
             self._away_since = now
+            self.present = False
 
     def back(self, now: float) -> None:
         """The reader is here again."""
         if self._away_since is not None:
             self._origin += now - self._away_since
             self._away_since = None
+            self.present = True
 
     def report(self, shown: float, now: float) -> None:
         """The browser says how many units it has shown; moves the lead, not the metric."""
@@ -124,19 +128,14 @@ class QoeTracker:
     def delivered(self) -> float:
         return self._delivered
 
-    @property
-    def present(self) -> bool:
-        """Whether the reader is here."""
-        return self._away_since is None
-
     def lead(self, now: float) -> float:
         """Delivered and unshown text, in seconds of reading; 0 for a machine, which has no use for it."""
         if not self._paced:
             return 0.0
         if not self._open:
             return self._delivered / self._rate
-        at = (now if self._away_since is None else self._away_since) - self._origin
-        return max(0.0, self._shown_end - at)
+        left = self._shown_end - (now if self._away_since is None else self._away_since) + self._origin
+        return left if left > 0 else 0.0
 
     def shown(self, now: float) -> float:
         """Units that the reader has seen."""

@@ -19,6 +19,7 @@ from gateway.core.roster import Roster
 from loadgen.simulator.packing import Item, exact
 
 _BLOCK: Final = 256  # tokens: of memory, in the table of the dynamic program
+_CHOSEN: Final = 10.0  # more than any gain for a token of memory
 
 
 class Srpt(InOrder):
@@ -56,9 +57,9 @@ class AndesDp(Andes):
         memory = sum(int(WATERMARK * (each.kv_tokens or 0)) for each in ready)
         needs = [bid.job.reserved or self._roster.need(bid.job) for bid in bids]
         # By rank times length, so that what runs has its bonus here too.
-        items = [Item(bid.rank[0] * bid.job.context_tokens, need) for bid, need in zip(bids, needs, strict=True)]
+        items = [Item(bid.rank * bid.job.context_tokens, need) for bid, need in zip(bids, needs, strict=True)]
         best = set(exact(items, sum(each.max_running for each in ready), memory, block=_BLOCK).chosen)
-        return [bid._replace(rank=(float(index in best), *bid.rank)) for index, bid in enumerate(bids)]
+        return [bid._replace(rank=_CHOSEN + bid.rank) if index in best else bid for index, bid in enumerate(bids)]
 
 
 ORACLES: Final[Mapping[str, PolicyRule]] = MappingProxyType(

@@ -1,16 +1,21 @@
 """Fair QoE by example, rule by rule, and what it promises on random traffic."""
 
+from typing import Any
+from unittest.mock import DEFAULT, patch
+
 import pytest
 from hypothesis import given, settings
 
 from gateway.core.capacity import EngineCapacity
 from gateway.core.events import LegEnded, ReaderReport
+from gateway.core.job import Job
 from gateway.core.pace import Pace
-from gateway.core.plan import Plan, Reason
+from gateway.core.plan import Reason
 from gateway.core.policies.fair_qoe import FairQoe
 from gateway.core.policies.turns import Steps
 from gateway.core.roster import Roster
 from gateway.core.tuning import Tuning
+from loadgen.simulator.setup import Run
 from loadgen.simulator.world import World
 from loadgen.workload import Reader, Workload
 from tests.core.pool import PATIENT, begun, charge, finish, give, program, reader, scheduler
@@ -18,20 +23,24 @@ from tests.loadgen.simulating import READING, WORKLOADS, engine, setup, workload
 
 
 class Watched(World):
-    """Looks at every pause before it is performed."""
+    """Looks at every pause when it is decided: what begins after it in the same plan slows the engine."""
 
     judged = 0
 
-    def _apply(self, plan: Plan) -> None:
+    def run(self) -> Run:
+        (gateway,) = self._gateways
+        roster = gateway.scheduler._roster
+        with patch.object(roster, "pause", wraps=roster.pause, side_effect=self._judge):
+            return super().run()
+
+    def _judge(self, job: Job, reason: Reason) -> Any:
         (gateway,) = self._gateways
         roster, policy = gateway.scheduler._roster, gateway.scheduler._policy
         assert isinstance(policy, FairQoe)
-        for pause in plan.pause:
-            job = roster.jobs[pause.job_id]
-            if not policy.overloaded and pause.reason is not Reason.MEMORY and job.spec.pace.paced:
-                self.judged += 1
-                assert job.fresh or not roster.due(job, self.now)
-        super()._apply(plan)
+        if not policy.overloaded and reason is not Reason.MEMORY and job.spec.pace.paced:
+            self.judged += 1
+            assert job.fresh or not roster.due(job, self.now)
+        return DEFAULT
 
 
 def test_nobody_is_paused_below_its_lead() -> None:
@@ -93,6 +102,21 @@ def test_a_stream_that_has_just_begun_is_not_paused() -> None:
     charge(subject, "a", 10_000.0)
 
     assert subject._roster.due(subject._roster.jobs["first"], 0.6)
+    assert not subject.plan(0.6).pause
+
+
+def test_a_stream_whose_browser_has_shown_all_is_not_paused() -> None:
+    """By what was sent it is far ahead of its reader; its browser says otherwise, and counts from the next plan on."""
+    subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, PATIENT, slack_s=0.0)
+    subject.add(reader("first", "a"), 0.0)
+    subject.plan(0.0)
+    give(subject, "first", 20, 0.4)
+    subject.add(reader("second", "b", 200), 0.4)
+    charge(subject, "b", 1_000.0)
+    assert not subject.plan(0.5).pause
+    subject.reader("first", ReaderReport(shown=20.0), 0.55)
+    charge(subject, "a", 10_000.0)
+
     assert not subject.plan(0.6).pause
 
 

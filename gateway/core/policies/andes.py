@@ -38,7 +38,7 @@ class Andes(Ranked):
         for job in jobs:
             gain = self.gain(job, *expected(job, outlooks), floor, now)
             rank = gain / job.context_tokens
-            bids.append(Bid((rank * bonus if job.state is JobState.RUNNING else rank,), gain, job))
+            bids.append(Bid(rank * bonus if job.state is JobState.RUNNING else rank, gain, job))
         return bids
 
     def gain(self, job: Job, speed: float, delay_s: float, floor: float, now: float) -> float:

@@ -28,6 +28,9 @@ class Policy(Protocol):
     def discard(self, job: Job) -> None:
         """The job waits no more without having been started."""
 
+    def reported(self, job: Job, /) -> None:
+        """The reader's browser has said how far it is."""
+
     def decide(self, now: float) -> None:
         """Make the moves of this plan."""
 
@@ -36,7 +39,10 @@ class Policy(Protocol):
 
 
 class ForRoom:
-    """Whoever waits, waits for room and nothing else."""
+    """Whoever waits, waits for room and nothing else; what readers say is looked at when it is needed."""
+
+    def reported(self, _job: Job, /) -> None:
+        """Nothing was worked out of it."""
 
     def waits_for(self, _job: Job, /) -> Reason:
         return Reason.ROOM

@@ -36,7 +36,9 @@ from gateway.core.policies.recent import Recent
 from gateway.core.policies.turns import Allowance, Steps
 from gateway.core.roster import Roster
 
-_DUE, _LATE, _NORMAL, _AWAY = 3.0, 2.0, 1.0, 0.0
+_RUNNING: Final = JobState.RUNNING  # to read a member of an enumeration takes four times as long, and a plan has many
+_AHEAD, _GAIN, _SHARE = Reason.AHEAD, Reason.GAIN, Reason.SHARE
+_DUE, _LATE, _NORMAL, _AWAY = 3e10, 2e10, 1e10, 0.0  # further apart than any two tenants
 _OVERLOADED: Final = 0.5  # of what the pool makes: turns cost something, so not all of it can be read
 _DERATED: Final = 0.5
 _RELIEVED: Final = 0.2
@@ -51,10 +53,6 @@ Offer = tuple[float, float, int, float, Job, float]
 """A job before its tenant's turn is known: its class, its worth within the class, its place among equals (no two have
 the same), its gain, and what it will be charged in the next seconds. Plain, since a plan sorts one for each job."""
 
-Worth = tuple[float, float, float]
-"""What changes slowly: the gain, what it will be charged in the next seconds, and the lead below which it must run (s;
-minus infinity while it has no text to run out of)."""
-
 
 class FairQoe(Andes):
     """See the module's text."""
@@ -68,7 +66,7 @@ class FairQoe(Andes):
         self._late_credit = 0.0
         self._horizon_s = _HORIZONS * roster.tuning.horizon_s
         self._bonus = 1 + roster.tuning.hysteresis
-        self._worths = Recent[Worth]()
+        self._offers = Recent[Offer]()
         self._first = 0  # the lowest step of those who wait
 
     def order_of_start(self) -> list[Job]:
@@ -82,8 +80,7 @@ class FairQoe(Andes):
         for allowance in (self._for_gain, self._for_fairness):
             allowance.earn(sum(load.capacity.fraction for load in self._roster.fleet), now)
         outlooks = self.outlooks()
-        worths = self._worths.of(jobs, now, lambda job: self._worth(job, outlooks, now))
-        offers = [self._offer(job, worth, now) for job, worth in zip(jobs, worths, strict=True)]
+        offers = self._offers.of(jobs, now, lambda job: self._offer(job, outlooks, now))
         offers.sort(reverse=True)
         steps = self._turns(offers)
         first = self._first if max(steps, default=0) > self._first else -1  # nobody is first while all stand together
@@ -95,62 +92,73 @@ class FairQoe(Andes):
     def waits_for(self, job: Job, /) -> Reason:
         return Reason.SHARE if self._steps.after(job.spec.tenant, 0.0, runs=False) > self._first else Reason.ROOM
 
+    def reported(self, job: Job, /) -> None:
+        self._offers.drop(job)
+
     def began(self, bid: Bid) -> None:
         if bid.job.fresh:
             self._late_credit = min(2.0, self._late_credit + self._roster.tuning.age_share)
             if bid.begins is Reason.LATE:
                 self._late_credit -= 1
 
+    def may_stop(self, job: Job, now: float, /) -> bool:
+        """Not while it is due, by what a resume would take now: what it offers may be from a moment ago."""
+        return self.overloaded or not job.paced or job.fresh or not self._roster.due(job, now)
+
     def may_pause(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
-        cost_s = sum(self._cost_of_pausing(victim.job) for victim in victims)
         if bid.begins is Reason.DUE:
-            return self._for_gain.spend(cost_s, forced=True)
+            return self._for_gain.spend(self._cost_of_pausing(victims), forced=True)
         tenant = bid.job.spec.tenant
-        behind = all(victim.rank[:2] < bid.rank[:2] and victim.job.spec.tenant != tenant for victim in victims)
+        behind = all(victim.rank < bid.rank and victim.job.spec.tenant != tenant for victim in victims)
         if not behind and not all(victim.job.paced for victim in victims):
             return False  # a program gives way to who is behind, and to nobody else
         # Whose turn is over has no claim to its own gain; what others lose counts all the same.
         loss = self._recomputed(victims) if behind else self._forgone(victims)
         allowance = self._for_fairness if behind else self._for_gain
-        return self.pays(bid._replace(gain=bid.gain - loss), victims, now) and allowance.spend(cost_s)
+        return self.pays(bid._replace(gain=bid.gain - loss), victims, now) and allowance.spend(
+            self._cost_of_pausing(victims)
+        )
 
-    def _cost_of_pausing(self, job: Job) -> float:
-        """Engine seconds: what is computed again later, and the place that stands empty until the leg is gone."""
-        load = self._roster.fleet[job.engine_id or ""]
-        return load.recompute_s(job.context_tokens) + self._roster.tuning.settle_s / load.crowd
+    def _cost_of_pausing(self, victims: Sequence[Bid]) -> float:
+        """Engine seconds: what is computed again later, and the places that stand empty until the legs are gone."""
+        fleet, settle_s = self._roster.fleet, self._roster.tuning.settle_s
+        loads = [(victim.job, fleet[victim.job.engine_id or ""]) for victim in victims]
+        return sum(load.recompute_s(job.context_tokens) + settle_s / load.crowd for job, load in loads)
 
-    def _worth(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> Worth:
+    def _offer(self, job: Job, outlooks: Mapping[str | None, Outlook], now: float) -> tuple[Offer, float]:
+        """What the job offers, and until when: who is due is always looked at anew, and who soon will be, soon; what a
+        resume takes may change meanwhile."""
+        runs = job.state is _RUNNING
+        if not job.tracker.present:
+            return (_AWAY, float(runs), -job.order, 0.0, job, 0.0), inf
         speed, delay_s = expected(job, outlooks)
         more = self._service_ahead(job, min(speed / job.spec.units_per_token, _FASTEST) * _AHEAD_S)
-        if not job.paced:  # it reads nothing, so what it has already does not count against it
-            return (self._horizon_s / (self._horizon_s + job.age(now))) ** 2, more, -inf
-        gain = job.tracker.gain(speed, delay_s, self._horizon_s, now)
-        if not job.produced:
-            return gain, more, -inf
-        home = outlooks.get(job.home)
-        resume_s = 0.0 if home is None else home.resume_s(job.prompt_tokens + job.produced)
-        return gain, more, self._roster.must_run_s(job, resume_s)
-
-    def _offer(self, job: Job, worth: Worth, now: float) -> Offer:
-        runs = job.state is JobState.RUNNING
-        if not job.tracker.present:
-            return _AWAY, float(runs), -job.order, 0.0, job, 0.0
-        gain, more, must_run_s = worth
-        spare_s = job.tracker.lead(now) - must_run_s
-        if spare_s <= 0 and not self.overloaded:
-            return _DUE, -spare_s, -job.order, gain, job, more
+        spare_s = inf
+        if job.paced:
+            gain = job.tracker.gain(speed, delay_s, self._horizon_s, now)
+            if job.produced and not self.overloaded:
+                spare_s = self._spare_s(job, outlooks.get(job.home), now)
+        else:  # it reads nothing, so what it has already does not count against it
+            gain = (self._horizon_s / (self._horizon_s + job.age(now))) ** 2
+        if spare_s <= 0:
+            return (_DUE, -spare_s, -job.order, gain, job, more), now
         value = gain / (job.prompt_tokens + job.produced)
-        return _NORMAL, value * self._bonus if runs else value, -job.order, gain, job, more
+        return (_NORMAL, value * self._bonus if runs else value, -job.order, gain, job, more), now + spare_s / 2
+
+    def _spare_s(self, job: Job, home: Outlook | None, now: float) -> float:
+        """Seconds until the job must run, so that its reader does not run out of text."""
+        resume_s = 0.0 if home is None else home.resume_s(job.prompt_tokens + job.produced)
+        return job.tracker.lead(now) - self._roster.must_run_s(job, resume_s)
 
     def _turns(self, offers: Sequence[Offer]) -> list[int]:
         """The step of each offer, best first: its tenant's, once that tenant's better streams have run on a while."""
-        after, running = self._steps.after, JobState.RUNNING
+        after = self._steps.after
         ahead: dict[str, float] = {}
         steps, waiting = [], []
         for _, _, _, _, job, more in offers:
             tenant = job.spec.tenant
             service = ahead.get(tenant, 0.0)
-            steps.append(step := after(tenant, service, runs=job.state is running))
+            steps.append(step := after(tenant, service, runs=job.state is _RUNNING))
             if job.engine_id is None:
                 waiting.append(step)
             ahead[tenant] = service + more
@@ -165,26 +173,29 @@ class FairQoe(Andes):
 
     @staticmethod
     def _bid(offer: Offer, step: int, first: bool) -> Bid:
-        standing, worth, _, gain, job, _ = offer
-        if standing == _AWAY:
-            return Bid((_AWAY, worth, -float(job.order)), gain, job, Reason.ROOM, Reason.AWAY)
+        standing, _, _, gain, job, _ = offer
+        if standing == _NORMAL:
+            if first and job.engine_id is None:
+                return Bid(_NORMAL - step, gain, job, Reason.FAIR, _AHEAD, False, True)
+            return Bid(_NORMAL - step, gain, job, _GAIN, _SHARE if step else _AHEAD)
         if standing == _DUE:
-            return Bid((_DUE, worth, 0.0), gain, job, Reason.DUE, Reason.AHEAD, True, True)
-        if first and job.engine_id is None:
-            return Bid((_NORMAL, -float(step), worth), gain, job, Reason.FAIR, Reason.AHEAD, False, True)
-        return Bid((_NORMAL, -float(step), worth), gain, job, Reason.GAIN, Reason.SHARE if step else Reason.AHEAD)
+            return Bid(_DUE, gain, job, Reason.DUE, _AHEAD, True, True)
+        return Bid(_AWAY, gain, job, Reason.ROOM, Reason.AWAY)
 
     def survey(self, jobs: Sequence[Job], now: float) -> None:
         """Whether everybody's reading, those who wait for their first word included, asks more than the pool makes.
 
         It takes far less to be over it: while many have stalled, a rule that no one may stall serves nobody.
         """
-        self._worths.forget(jobs)
+        self._offers.keep(jobs)
         wanted = sum(min(job.rate, STRICTEST_RATE) for job in jobs if job.paced and job.tracker.present)
         potential = sum(load.potential() for load in self._roster.fleet if load.capacity.ready)
         # A pool that has idled shows less than it can; how much prompts will take of it, only being full tells.
         capacity = max(self._roster.output.read(now), _DERATED * potential)
-        self.overloaded = wanted > (_RELIEVED if self.overloaded else _OVERLOADED) * capacity
+        overloaded = wanted > (_RELIEVED if self.overloaded else _OVERLOADED) * capacity
+        if overloaded != self.overloaded:  # who is due has changed
+            self._offers.forget()
+        self.overloaded = overloaded
 
     def _promote_late(self, bids: list[Bid], now: float) -> None:
         """The oldest late job comes before the other starts."""
@@ -199,4 +210,4 @@ class FairQoe(Andes):
         ]
         if late:
             oldest = min(late, key=lambda index: bids[index].job.order)
-            bids[oldest] = bids[oldest]._replace(rank=(_LATE, 0.0, 0.0), begins=Reason.LATE, holds=True)
+            bids[oldest] = bids[oldest]._replace(rank=_LATE, begins=Reason.LATE, holds=True)

@@ -17,8 +17,8 @@ class Lqsf(Ranked):
     def rank(self, jobs: Sequence[Job], now: float) -> list[Bid]:
         bonus = self._roster.tuning.hysteresis
         bids = []
-        for job in jobs:
+        for job in sorted(jobs, key=lambda job: job.order):
             need = 1 - job.tracker.qoe(now)
             rank = need * (1 + bonus) if job.state is JobState.RUNNING else need
-            bids.append(Bid((rank, -float(job.order)), need, job))
+            bids.append(Bid(rank, need, job))
         return bids

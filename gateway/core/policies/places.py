@@ -15,13 +15,14 @@ _NO_LIMIT: Final = 1 << 60
 
 
 class Bid(NamedTuple):
-    """What a job offers for a place: its rank (larger comes first), the gain in QoE, and why it would begin.
+    """What a job offers for a place: its rank (larger comes first, equal ones as they were given), the gain in QoE, and
+    why it would begin.
 
     A `firm` one is never paused. One that `holds` keeps what becomes free on its engine until it fits: smaller ones
     that rank below it do not pass.
     """
 
-    rank: tuple[float, ...]
+    rank: float
     gain: float
     job: Job
     begins: Reason = Reason.GAIN

@@ -47,7 +47,7 @@ class Ranked(ForRoom):
         self._cap = PauseCap(roster.tuning.cap if capped else float("inf"))
         self._hot: dict[int, Job] = {}  # those waiting who may get a place before everybody is ranked again
         self._rank_all_at = float("-inf")
-        self._leads: dict[str, list[tuple[float, Job]]] = {}  # of each engine's legs, as far as this plan has asked
+        self._leads: dict[str, list[tuple[float, int, Job]]] = {}  # of who reads on, shortest first, as this plan asks
 
     def admit(self, _spec: JobSpec, now: float) -> None:
         """Everybody may come in."""
@@ -97,12 +97,9 @@ class Ranked(ForRoom):
         a time that grows with its length, so that this costs a bounded share of one core.
         """
         waiting = self._roster.waiting
-        running = [
-            job
-            for load in self._roster.fleet
-            for job in load.legs.values()
-            if job.state is JobState.RUNNING and job.resumable
-        ]
+        runs = JobState.RUNNING
+        legs = (load.legs.values() for load in self._roster.fleet)
+        running = [job for there in legs for job in there if job.state is runs and job.resumable]
         if keep is None:
             jobs = [*(job for job in self._hot.values() if job.spec.id in waiting), *running]
         else:
@@ -149,8 +146,9 @@ class Ranked(ForRoom):
         if not admitted:
             return
         victims: dict[str, deque[Bid]] = {name: deque() for name in places}
+        runs = JobState.RUNNING
         for bid in reversed(bids):
-            if bid.job.state is JobState.RUNNING and not bid.firm and bid.job.order not in kept:
+            if bid.job.order not in kept and bid.job.state is runs and not bid.firm:
                 victims[bid.job.engine_id or ""].append(bid)
         refused = 0
         ready = [place for place in places.values() if place.load.capacity.ready]
@@ -184,13 +182,14 @@ class Ranked(ForRoom):
         ready = [place for place in places.values() if place.load.capacity.ready]
         seats = sum(max(0, place.seats) for place in places.values())
         most = _PAUSES + sum(max(0, place.free_seats + place.soon_seats) for place in ready)
+        runs = JobState.RUNNING
         for bid in bids:
             if seats <= 0:
                 break
             job = bid.job
             if job.engine_id is not None:
                 place = places[job.engine_id]
-                if job.state is JobState.RUNNING and place.take(job.reserved):
+                if job.state is runs and place.take(job.reserved):
                     kept.add(job.order)
                     seats -= 1
             elif misfits < _MISFITS and len(admitted) < most:
@@ -234,9 +233,11 @@ class Ranked(ForRoom):
         chosen: list[Bid] = []
         seats = place.free_seats + place.soon_seats
         memory, least = place.free_memory + place.soon_memory, place.least(need)
-        for victim in victims:
-            if seats > 0 and memory >= least:
-                break
+        while len(chosen) < len(victims) and not (seats > 0 and memory >= least):
+            victim = victims[len(chosen)]
+            if not self.may_stop(victim.job, now):
+                del victims[len(chosen)]
+                continue
             chosen.append(victim)
             seats += 1
             memory += victim.job.reserved
@@ -250,6 +251,10 @@ class Ranked(ForRoom):
         place.use(need)
         return True
 
+    def may_stop(self, _job: Job, _now: float, /) -> bool:
+        """Whether this one may be paused for anybody; a hook."""
+        return True
+
     def may_pause(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
         """Whether these may be paused for this bid: within the average, and only where it pays."""
         return self._cap.allows(len(victims), now) and (not self._refines or self.pays(bid, victims, now))
@@ -257,21 +262,30 @@ class Ranked(ForRoom):
     def pays(self, bid: Bid, victims: Sequence[Bid], now: float) -> bool:
         """Whether the bid gains more than the readers of the victims' engine lose (all victims are of one engine)."""
         engine_id = victims[0].job.engine_id if victims else None
-        return engine_id is None or bid.gain > self._cost(bid.job, self._roster.fleet[engine_id], now)
+        return engine_id is None or (
+            bid.gain > 0 and self._costs_less(bid.gain, bid.job, self._roster.fleet[engine_id], now)
+        )
 
-    def _cost(self, job: Job, load: EngineLoad, now: float) -> float:
-        """QoE that the readers of this engine lose while it computes the job's prompt (Andes v2, section 4.3)."""
+    def _costs_less(self, gain: float, job: Job, load: EngineLoad, now: float) -> bool:
+        """Whether the readers of this engine lose less QoE than that while it computes the job's prompt (Andes v2,
+        section 4.3)."""
         stall_s = load.first_token_s(job.context_tokens) if job.fresh else load.resume_s(job.context_tokens)
         speed = load.model.speed(len(load.legs), load.tokens)
-        leads = self._leads.get(load.id)
-        if leads is None:
-            leads = self._leads[load.id] = [(other.tracker.lead(now), other) for other in load.legs.values()]
-        here = sum(
-            other.tracker.gain(speed * other.spec.units_per_token, 0.0, stall_s, now)
-            for lead, other in leads
-            if lead < stall_s and other.state is JobState.RUNNING
-        )
-        return here / (load.capacity.fraction or 1.0)  # the readers of other gateways wait there as well
+        left = gain * (load.capacity.fraction or 1.0)  # the readers of other gateways wait there as well
+        for lead, _, other in self._leads_at(load, now):
+            if lead >= stall_s:
+                break
+            if other.state is JobState.RUNNING:  # a victim of this plan waits for nothing
+                left -= other.tracker.gain(speed * other.spec.units_per_token, 0.0, stall_s, now)
+                if left <= 0:
+                    return False
+        return True
+
+    def _leads_at(self, load: EngineLoad, now: float) -> list[tuple[float, int, Job]]:
+        if (leads := self._leads.get(load.id)) is None:
+            leads = sorted((job.tracker.lead(now), job.order, job) for job in load.legs.values())
+            self._leads[load.id] = leads
+        return leads
 
     # ---- tools
 
