@@ -7,9 +7,10 @@ The model, shared by the decisions, the emulator and the simulator, for a batch 
 The fit is least squares with forgetting, no term below 0, on means over a few iterations: a mean of iterations obeys
 the same linear model, and costs a fraction. The discounted normal equations are kept. Each step goes a few times
 through the terms and sets each to its best while the others stay: coordinate descent, which never makes the fit worse
-(Luo, Tseng, "On the convergence of the coordinate descent method", 1992), and leaves a term that nothing speaks about
-as it was. The recursive form, which carries the inverse, is cheaper, but rounding took all meaning from it where an
-engine was at the same two loads for an hour.
+(Luo, Tseng, "On the convergence of the coordinate descent method", 1992). Steps are damped, so that a term that nothing
+speaks about stays as it was, and one that little speaks about, as prefill where prompts are short, moves slowly: what
+it would be set to is mostly noise. The recursive form, which carries the inverse, is cheaper, but rounding took all
+meaning from it where an engine was at the same two loads for an hour.
 """
 
 import math
@@ -23,7 +24,7 @@ _TERMS: Final = range(len(_SCALES))
 _LARGEST_BATCH: Final = 1_000_000
 _PRIOR_WEIGHT: Final = 0.01  # of an observation: what the prior counts for
 _SWEEPS: Final = 4  # over the terms at each step; each step begins where the last one ended
-_NO_EVIDENCE: Final = 1e-9  # a term that so little speaks about stays
+_DAMPING: Final = 0.1  # of an observation: a term that only so much speaks about goes half of each step
 _ERROR_GAIN: Final = 0.05
 _SMALLEST_ERROR_S: Final = 1e-6  # keeps a perfect engine's usual error above 0
 
@@ -168,9 +169,8 @@ class LatencyFit:
             moments[i] = keep * moments[i] + x[i] * seconds
         for _ in range(_SWEEPS):
             for i, row in enumerate(self._products):
-                if row[i] > _NO_EVIDENCE:
-                    off = moments[i] - sum(map(mul, row, terms))
-                    terms[i] = max(0.0, terms[i] + off / row[i])
+                off = moments[i] - sum(map(mul, row, terms))
+                terms[i] = max(0.0, terms[i] + off / (row[i] + _DAMPING))
         self._fits += 1
         self._count = 0
         self._seconds = self._batch = self._context = self._prefill = 0.0

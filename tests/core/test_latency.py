@@ -122,6 +122,19 @@ def test_what_does_not_vary_is_not_unlearned() -> None:
     assert worst(fit, TRUTH) < 0.05
 
 
+def test_what_little_is_seen_of_does_not_wander() -> None:
+    """Half a prompt token an iteration, through noise of a tenth: what prefill costs stays near what was believed."""
+    fit, chance = LatencyFit(PRIOR, memory=100, every=1), Random(2)
+    batch, most = 20, 0.0
+    for _ in range(4000):
+        batch = max(1, min(60, batch + chance.choice((-1, 0, 1))))
+        load = (batch, batch * chance.uniform(150, 250), chance.uniform(0.1, 0.9))
+        fit.observe(TRUTH.iteration_s(*load) * chance.lognormvariate(0, 0.1), *load)
+        most = max(most, fit.model.per_prefill_token_s)
+
+    assert most < 1.5 * PRIOR.per_prefill_token_s
+
+
 def test_an_engine_that_is_nearly_idle_for_hours() -> None:
     """One sequence or two, again and again: the terms cannot be told apart, and still every prediction holds.
 
