@@ -10,8 +10,8 @@ infinite one only what readers gain. The rules, in order of precedence:
 2. Late: a job that waited `age_s` past its `ttft` has lost most of what it could gain and would wait for ever. Late
    jobs get `age_share` of the starts, oldest first.
 3. Tenants: a lower step first. A tenant's streams count one after the other, best first, each as what it will have
-   received a few seconds from now: a resume is charged nothing when it begins, so without looking ahead everything
-   that the lowest tenant has would resume at once and carry it far past the others. Who is first of those waiting holds
+   received soon: a resume is charged nothing when it begins, so without looking ahead everything that the lowest
+   tenant has would resume at once and carry it far past the others. Who is first of those waiting holds
    what becomes free, so that a large job is not passed by small ones of tenants that are ahead.
 4. Gain for each token of memory, as in Andes.
 5. A reader who does not look gives way first, and goes on when there is room.
@@ -46,7 +46,8 @@ _HORIZONS: Final = 2.0  # of Andes' horizon: with few pauses to give, what they 
 _GAIN_SHARE: Final = 0.3
 _SAVED_S: Final = 60.0  # how long the allowance for recomputing can be saved up
 _FASTEST: Final = 1e4  # tokens per second of one stream; a model that takes no time must not make sums infinite
-_AHEAD_S: Final = 5.0  # how far ahead a tenant's streams are counted
+_AHEAD_S: Final = 20.0  # how far ahead a tenant's streams are counted
+_SCATTER: Final = 3.0  # and for how many times a usual answer of the tenant's at most
 
 
 Offer = tuple[float, float, int, float, Job, float]
@@ -132,7 +133,7 @@ class FairQoe(Andes):
         if not job.tracker.present:
             return (_AWAY, float(runs), -job.order, 0.0, job, 0.0), inf
         speed, delay_s = expected(job, outlooks)
-        more = self._service_ahead(job, min(speed / job.spec.units_per_token, _FASTEST) * _AHEAD_S)
+        more = self._service_ahead(job, min(speed / job.spec.units_per_token, _FASTEST))
         spare_s = inf
         if job.paced:
             gain = job.tracker.gain(speed, delay_s, self._horizon_s, now)
@@ -165,10 +166,15 @@ class FairQoe(Andes):
         self._first = min(waiting, default=0)
         return steps
 
-    def _service_ahead(self, job: Job, tokens: float) -> float:
-        """What the job will be charged if it makes so many tokens more (service units by the tenant's weight)."""
+    def _service_ahead(self, job: Job, speed: float) -> float:
+        """What the job will be charged soon at so many tokens a second (service units by the tenant's weight): for no
+        more than an answer of its tenant may well have."""
         cost, prompt, produced = self._roster.tuning.cost, job.prompt_tokens, job.produced
-        charged = 0.0 if job.bill is None else cost(prompt, produced)
+        if job.bill is None:
+            charged, usual = 0.0, self._roster.counters.account(job.spec.tenant).predicted_output
+        else:
+            charged, usual = cost(prompt, produced), job.bill.account.predicted_output
+        tokens = min(speed * _AHEAD_S, _SCATTER * usual or inf)
         return (cost(prompt, produced + tokens) - charged) / job.spec.weight
 
     @staticmethod
