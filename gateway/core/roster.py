@@ -122,9 +122,10 @@ class Roster:
         return tuning.safety * (tuning.settle_s + resume_s) + tuning.tick_s + job.network_s
 
     def reconsider(self, now: float) -> None:
-        """Bring the wants of the paused jobs up to date: their readers have read on."""
+        """Bring the wants of those who wait up to date: readers have read on, come or gone."""
         for job in self.waiting.values():
-            if job.yielded and job.wants != (wants := self.due(job, now)):
+            wants = self.due(job, now) if job.yielded else job.tracker.present
+            if job.wants != wants:
                 if wants:
                     self.want(job)
                 else:

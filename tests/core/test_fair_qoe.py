@@ -120,6 +120,35 @@ def test_a_stream_whose_browser_has_shown_all_is_not_paused() -> None:
     assert not subject.plan(0.6).pause
 
 
+def test_an_engine_that_comes_is_filled_by_what_it_offers() -> None:
+    """While there was none, nobody could gain anything; the first plan with one must not go by that."""
+    subject = scheduler("fair_qoe", {}, PATIENT, assumed_output_tokens=0)
+    subject.add(reader("large", prompt=8000), 0.0)
+    for number in range(6):
+        subject.add(reader(f"small{number}", prompt=50), 0.0)
+    subject.plan(0.1)
+    subject.engine("e", EngineCapacity(2), 0.2)
+
+    assert all(move.job_id.startswith("small") for move in begun(subject.plan(0.2)))
+
+
+def test_a_paused_stream_whose_browser_has_shown_all_goes_on() -> None:
+    """It had a minute to read when it was paused; its browser says that all is shown, and it comes back for that."""
+    subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, PATIENT)
+    subject.add(reader("first", "a"), 0.0)
+    subject.plan(0.0)
+    give(subject, "first", 240, 0.4)
+    subject.add(reader("second", "b"), 0.4)
+    assert [move.job_id for move in subject.plan(0.5).pause] == ["first"]
+    subject.leg_ended("first", LegEnded(), 0.55)
+    subject.plan(0.55)
+    give(subject, "second", 240, 0.6)
+    assert not subject.plan(0.6).pause
+    subject.reader("first", ReaderReport(shown=240.0), 0.65)
+
+    assert [move.job_id for move in subject.plan(0.65).pause] == ["second"]
+
+
 def test_a_program_is_never_paused_for_what_it_has_already() -> None:
     """It reads nothing, so it cannot be ahead; only another tenant that is behind may take its place."""
     subject = scheduler("fair_qoe", {"e": EngineCapacity(1)}, PATIENT, cap=10.0)

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from gateway.core.capacity import EngineCapacity
+from gateway.core.events import ReaderReport
 from gateway.core.job import JobSpec
 from gateway.core.scheduler import Scheduler
-from tests.core.pool import PATIENT, begun, charge, finish, program, scheduler, spec
+from tests.core.pool import PATIENT, begun, charge, finish, program, reader, scheduler, spec
 
 ENGINE = EngineCapacity(10, 1000)
 
@@ -46,6 +47,19 @@ def test_small_jobs_do_not_pass_a_large_one(
     finish(subject, "a2", 3.0)
 
     assert subject.plan(3.0).start[0].job_id == "large"
+
+
+def test_who_does_not_look_takes_the_hold_from_nobody() -> None:
+    """Its tenant is furthest behind, but it holds nothing itself."""
+    subject = held({"e": ENGINE}, spec)
+    subject.add(reader("hidden", "z", prompt=600), 1.0)
+    subject.reader("hidden", ReaderReport(visible=False), 1.0)
+    charge(subject, "b", 500.0)
+    charge(subject, "a", 1000.0)
+    subject.plan(1.0)
+    finish(subject, "a1", 2.0)
+
+    assert not begun(subject.plan(2.0))
 
 
 def test_small_jobs_do_not_pass_a_large_one_that_fits_all_engines_together() -> None:

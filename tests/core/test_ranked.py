@@ -7,6 +7,7 @@ from gateway.core.events import LegEnded
 from gateway.core.latency import IterationModel
 from gateway.core.plan import Reason
 from gateway.core.policies.places import PauseCap
+from gateway.core.policies.ranked import Ranked
 from tests.core.pool import PATIENT, RANKED, begun, finish, give, program, reader, scheduler, spec
 
 
@@ -204,3 +205,26 @@ def test_a_pause_must_pay_for_computing_the_victim_again(policy: str, prompt: in
     subject.add(reader("new", "b"), 40.0)
 
     assert bool(subject.plan(40.0).pause) is pays
+
+
+@pytest.mark.parametrize("policy", RANKED)
+def test_nothing_is_remembered_of_jobs_that_found_room(policy: str) -> None:
+    """A pool that is never full never ranks, and must not gather who came and went."""
+    subject = scheduler(policy, {"e": EngineCapacity(4)}, PATIENT)
+    for number in range(100):
+        subject.add(reader(f"j{number}"), float(number))
+        subject.plan(float(number))
+        finish(subject, f"j{number}", number + 0.5)
+
+    assert isinstance(subject._policy, Ranked)
+    assert not subject._policy._hot
+
+
+@pytest.mark.parametrize("policy", RANKED)
+def test_a_prompt_of_nothing_can_be_ranked(policy: str) -> None:
+    """An engine may count no token in an empty prompt."""
+    subject = scheduler(policy, {"e": EngineCapacity(1)}, PATIENT)
+    for name in ("first", "second", "third"):
+        subject.add(reader(name, prompt=0), 0.0)
+
+    assert len(begun(subject.plan(0.0))) == 1

@@ -37,7 +37,7 @@ class Andes(Ranked):
         bids = []
         for job in jobs:
             gain = self.gain(job, *expected(job, outlooks), floor, now)
-            rank = gain / job.context_tokens
+            rank = gain / max(1, job.context_tokens)
             bids.append(Bid(rank * bonus if job.state is JobState.RUNNING else rank, gain, job))
         return bids
 

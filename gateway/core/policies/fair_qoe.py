@@ -69,6 +69,7 @@ class FairQoe(Andes):
         self._bonus = 1 + roster.tuning.hysteresis
         self._offers = Recent[Offer]()
         self._first = 0  # the lowest step of those who wait
+        self._ready: list[str] = []
 
     def order_of_start(self) -> list[Job]:
         counters = self._roster.counters
@@ -80,6 +81,10 @@ class FairQoe(Andes):
         self._steps.sort(self._roster, now)
         for allowance in (self._for_gain, self._for_fairness):
             allowance.earn(sum(load.capacity.fraction for load in self._roster.fleet), now)
+        ready = [load.id for load in self._roster.fleet if load.capacity.ready]
+        if ready != self._ready:  # what everybody can expect has changed, and this plan may fill a whole engine
+            self._ready = ready
+            self._offers.forget()
         outlooks = self.outlooks()
         offers = self._offers.of(jobs, now, lambda job: self._offer(job, outlooks, now))
         offers.sort(reverse=True)
@@ -92,6 +97,15 @@ class FairQoe(Andes):
 
     def waits_for(self, job: Job, /) -> Reason:
         return Reason.SHARE if self._steps.after(job.spec.tenant, 0.0, runs=False) > self._first else Reason.ROOM
+
+    def push(self, job: Job) -> None:
+        """Its leg may have begun and failed since it was last looked at: it has a bill now."""
+        self._offers.drop(job)
+        super().push(job)
+
+    def forget(self) -> None:
+        super().forget()
+        self._offers.forget()
 
     def reported(self, job: Job, /) -> None:
         self._offers.drop(job)
@@ -143,7 +157,7 @@ class FairQoe(Andes):
             gain = (self._horizon_s / (self._horizon_s + job.age(now))) ** 2
         if spare_s <= 0:
             return (_DUE, -spare_s, -job.order, gain, job, more), now
-        value = gain / (job.prompt_tokens + job.produced)
+        value = gain / max(1, job.prompt_tokens + job.produced)
         return (_NORMAL, value * self._bonus if runs else value, -job.order, gain, job, more), now + spare_s / 2
 
     def _spare_s(self, job: Job, home: Outlook | None, now: float) -> float:
@@ -156,11 +170,11 @@ class FairQoe(Andes):
         after = self._steps.after
         ahead: dict[str, float] = {}
         steps, waiting = [], []
-        for _, _, _, _, job, more in offers:
+        for standing, _, _, _, job, more in offers:
             tenant = job.spec.tenant
             service = ahead.get(tenant, 0.0)
             steps.append(step := after(tenant, service, runs=job.state is _RUNNING))
-            if job.engine_id is None:
+            if job.engine_id is None and standing != _AWAY:  # who does not look holds nothing
                 waiting.append(step)
             ahead[tenant] = service + more
         self._first = min(waiting, default=0)
@@ -168,13 +182,15 @@ class FairQoe(Andes):
 
     def _service_ahead(self, job: Job, speed: float) -> float:
         """What the job will be charged soon at so many tokens a second (service units by the tenant's weight): for no
-        more than an answer of its tenant may well have."""
+        more than an answer of its tenant may well have, and this one can."""
         cost, prompt, produced = self._roster.tuning.cost, job.prompt_tokens, job.produced
         if job.bill is None:
             charged, usual = 0.0, self._roster.counters.account(job.spec.tenant).predicted_output
         else:
             charged, usual = cost(prompt, produced), job.bill.account.predicted_output
-        tokens = min(speed * _AHEAD_S, _SCATTER * usual or inf)
+        limit = job.spec.max_tokens
+        left = inf if limit is None else max(0, limit - produced)
+        tokens = min(speed * _AHEAD_S, _SCATTER * usual or inf, left)
         return (cost(prompt, produced + tokens) - charged) / job.spec.weight
 
     @staticmethod

@@ -61,6 +61,10 @@ class Ranked(ForRoom):
         """It is ranked no more."""
         self._hot.pop(job.order, None)
 
+    def forget(self) -> None:
+        """Nobody waits: what was remembered of jobs is of no use."""
+        self._hot.clear()
+
     def survey(self, jobs: Sequence[Job], now: float) -> None:
         """All jobs that wait or run; a hook, called whenever all are ranked."""
 
@@ -80,6 +84,8 @@ class Ranked(ForRoom):
         if everybody:
             self._roster.reconsider(now)
         started = self._start_all(now)
+        if not waiting:
+            self.forget()
         if started and not self._overrun():
             return
         bids = self._bids(now, enough if everybody else None)
@@ -87,8 +93,6 @@ class Ranked(ForRoom):
             self._relieve(load, bids, now)
         if not started:  # else who has just begun would be a victim in the same plan
             self._swap(bids, now)
-
-    # ---- steps
 
     def _bids(self, now: float, keep: int | None) -> list[Bid]:
         """Bids, best first: of all who run and wait, the first `keep` of whom are remembered; None: of those alone.
@@ -286,8 +290,6 @@ class Ranked(ForRoom):
             leads = sorted((job.tracker.lead(now), job.order, job) for job in load.legs.values())
             self._leads[load.id] = leads
         return leads
-
-    # ---- tools
 
     def began(self, bid: Bid) -> None:
         """A bid is about to begin; a hook for subclasses that share out starts."""
