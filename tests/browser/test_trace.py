@@ -1,7 +1,7 @@
 """A benchmark: no task of a page that shows a very long answer takes the processor for more than 50 ms.
 
-By the thread's own clock: on a machine that other tests share, a task also takes the time in which it stands still. Work
-takes longer there as well, so that only a quiet machine is held to the limit, and others to twice that.
+By the thread's own clock: on a machine that other tests share, a task also takes the time in which it stands still.
+Work takes longer there as well, so that only a quiet machine is held to the limit, and others to twice that.
 """
 
 import os
